@@ -1,0 +1,1 @@
+//! The configuration file: read, checked, turned into the settings the other groups declare.

@@ -1,0 +1,1 @@
+//! Watches the nodes and publishes who is what.

@@ -1,0 +1,14 @@
+//! PostgreSQL's nouns: positions in WAL, timelines, error codes, connection strings.
+//!
+//! Absent on purpose: anything that talks. These are values.
+#![deny(clippy::disallowed_methods)]
+
+mod conninfo;
+mod lsn;
+mod sqlstate;
+mod timeline;
+
+pub use conninfo::{Address, ConnInfo, ConnInfoError};
+pub use lsn::{Lsn, ParseLsnError};
+pub use sqlstate::SqlState;
+pub use timeline::Timeline;

@@ -1,0 +1,1 @@
+//! Server connections by node, database and user.

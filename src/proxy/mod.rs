@@ -1,0 +1,1 @@
+//! The data plane: listener, handshake, client relay, cancel.

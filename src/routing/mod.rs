@@ -1,0 +1,2 @@
+//! Where a statement goes, and why.
+#![deny(clippy::disallowed_methods)]

@@ -1,0 +1,193 @@
+//! What one statement does, flat: no tree, no parser type leaves the group.
+
+/// Everything the proxy wants to know of one Query text or prepared statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classified {
+    /// The statements in order, as many as PostgreSQL will answer with CommandComplete or an error; empty for
+    /// an empty text (EmptyQueryResponse). Also empty when `parsed` is false.
+    pub statements: Box<[Effects]>,
+    /// `Ok` when the whole text is a plain read; else the first reason why it must go to the primary.
+    pub plain_read: Result<(), NeedsPrimary>,
+    /// Whether the grammar took it. What it did not take goes to the primary unchanged, and afterwards the
+    /// session is checked for state it may have left on the server.
+    pub parsed: bool,
+}
+
+/// Why a statement is not a plain read. Each is counted under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // The names say it.
+pub enum NeedsPrimary {
+    /// The grammar refused it, or it is too long to be parsed, or not UTF-8.
+    Unparsed,
+    /// INSERT, UPDATE, DELETE, MERGE or COPY FROM, anywhere in the tree.
+    Writes,
+    /// FOR UPDATE and its kin.
+    Locks,
+    /// SELECT INTO.
+    Into,
+    /// A function that is not known to be harmless.
+    Function,
+    /// A relation that differs from node to node (`pg_stat_*`, `pg_locks`, a sequence, ...).
+    NodeSpecific,
+    /// BEGIN, COMMIT, SET and the like: part of a session's state.
+    SessionState,
+    /// Everything else that is not a SELECT.
+    Utility,
+}
+
+/// What one statement does to the database and to the session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Transaction control, if it is that.
+    pub transaction: Option<Transaction>,
+    /// Settings it changes, in order.
+    pub settings: Vec<SettingChange>,
+    /// Use of SQL-level prepared statements, if it is that.
+    pub prepared: Option<Prepared>,
+    /// DISCARD, if it is that.
+    pub discard: Option<Discard>,
+    /// State this statement may leave behind on the server's session.
+    pub may_leave: SessionState,
+    /// State this statement may remove, so that it is worth asking the server again.
+    pub may_clear: bool,
+    /// Changes the schema, so prepared plans and cached facts may be out of date.
+    pub ddl: bool,
+}
+
+/// Transaction control statements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transaction {
+    /// BEGIN or START TRANSACTION.
+    Begin {
+        /// `Some(true)` for READ ONLY, `Some(false)` for READ WRITE.
+        read_only: Option<bool>,
+    },
+    /// COMMIT or END.
+    Commit {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// ROLLBACK or ABORT.
+    Rollback {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// SAVEPOINT, with its name as PostgreSQL folds it.
+    Savepoint(Box<str>),
+    /// RELEASE SAVEPOINT.
+    Release(Box<str>),
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo(Box<str>),
+    /// PREPARE TRANSACTION: ends the block.
+    PrepareTransaction,
+    /// COMMIT PREPARED or ROLLBACK PREPARED: outside any block.
+    FinishPrepared,
+}
+
+/// One change of a setting (GUC). Names are folded to lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingChange {
+    /// SET, or `set_config()` with literal arguments.
+    Set {
+        /// Setting.
+        name: Box<str>,
+        /// The value in the flattened form that `set_config()` takes (list settings: elements quoted and joined
+        /// by `, ` as PostgreSQL's `flatten_set_variable_args()` does).
+        value: Box<str>,
+        /// SET LOCAL, or `set_config(..., true)`.
+        local: bool,
+    },
+    /// RESET name, SET name TO DEFAULT.
+    Reset {
+        /// Setting.
+        name: Box<str>,
+        /// SET LOCAL name TO DEFAULT.
+        local: bool,
+    },
+    /// RESET ALL.
+    ResetAll,
+    /// `set_config($i, $j, bool)` whose name or value is a bind parameter (0-based indexes).
+    SetFromBind {
+        /// The name: literal, or index of the parameter.
+        name: Result<Box<str>, u16>,
+        /// The value: literal, or index of the parameter.
+        value: Result<Box<str>, u16>,
+        /// The third argument.
+        local: bool,
+    },
+}
+
+/// Statements about SQL-level prepared statements. Names as PostgreSQL folds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// PREPARE name AS ...
+    Prepare(Box<str>),
+    /// EXECUTE name, also inside EXPLAIN or CREATE TABLE AS.
+    Execute(Box<str>),
+    /// DEALLOCATE name.
+    Deallocate(Box<str>),
+    /// DEALLOCATE ALL.
+    DeallocateAll,
+}
+
+/// DISCARD and its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The names are PostgreSQL's.
+pub enum Discard {
+    All,
+    Plans,
+    Sequences,
+    Temp,
+}
+
+/// Kinds of state that live in one server's session and cannot be carried to another: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SessionState(pub u16);
+
+impl SessionState {
+    /// Nothing.
+    pub const NONE: SessionState = SessionState(0);
+    /// Temporary table, view, sequence or function (anything in `pg_temp`).
+    pub const TEMP_OBJECT: SessionState = SessionState(1);
+    /// Session-level advisory lock.
+    pub const ADVISORY_LOCK: SessionState = SessionState(1 << 1);
+    /// LISTEN.
+    pub const LISTEN: SessionState = SessionState(1 << 2);
+    /// DECLARE ... WITH HOLD.
+    pub const HOLD_CURSOR: SessionState = SessionState(1 << 3);
+    /// SQL-level PREPARE.
+    pub const SQL_PREPARED: SessionState = SessionState(1 << 4);
+    /// `currval()`, `lastval()`: reads what an earlier statement left in this session.
+    pub const SEQUENCE: SessionState = SessionState(1 << 5);
+    /// `setseed()`.
+    pub const RANDOM_SEED: SessionState = SessionState(1 << 6);
+    /// LOAD.
+    pub const LIBRARY: SessionState = SessionState(1 << 7);
+    /// `dblink_connect()` and its kin.
+    pub const DBLINK: SessionState = SessionState(1 << 8);
+    /// A setting changed in a way that cannot be followed (`set_config()` over rows, UPDATE pg_settings).
+    pub const UNTRACKED_SETTING: SessionState = SessionState(1 << 9);
+    /// A call into code we cannot see (user-defined functions, DO, CALL), or an unknown utility statement: it
+    /// may have left any of the states above that the server can be asked about.
+    pub const OPAQUE_CODE: SessionState = SessionState(1 << 10);
+
+    /// Returns both sets together.
+    pub const fn union(self, other: SessionState) -> SessionState {
+        SessionState(self.0 | other.0)
+    }
+
+    /// Returns what is in `self` and not in `other`.
+    pub const fn without(self, other: SessionState) -> SessionState {
+        SessionState(self.0 & !other.0)
+    }
+
+    /// Tells whether any state of `other` is in `self`.
+    pub const fn intersects(self, other: SessionState) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Tells whether the set is empty.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
