@@ -1,1 +1,26 @@
 //! A throw-away cluster of real processes, for the demo and the tests.
+//!
+//! [`Cluster::start`] makes one primary and its streaming standbys in a temporary directory, on ports nobody
+//! else has, as an unprivileged user, and takes everything away when it is dropped or when the process that
+//! made it dies. [`ProxyProcess`] puts a `bellwether proxy` in front of it. Everything here blocks: an async
+//! caller wraps it in `spawn_blocking` or does not mind.
+//!
+//! Absent on purpose: any knowledge of how the proxy works. SQL goes through the `psql` binary.
+
+mod binaries;
+mod cluster;
+mod error;
+mod node;
+mod ports;
+mod psql;
+mod run_as;
+mod settings;
+mod spawner;
+mod template;
+mod workdir;
+
+pub use binaries::Binaries;
+pub use cluster::{Cluster, Options, Tls};
+pub use error::Error;
+pub use node::Shutdown;
+pub use workdir::reap_stale;
