@@ -4,8 +4,18 @@
 //! goes (`routing`).
 #![deny(clippy::disallowed_methods)]
 
+mod builtins;
+mod cache;
+mod classify;
 mod effects;
+mod findings;
+mod names;
+mod parse;
+mod quote;
+#[cfg(test)]
+mod tests;
 
+pub use cache::Classifier;
 pub use effects::{
     Classified, Discard, Effects, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,
 };

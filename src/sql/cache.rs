@@ -1,0 +1,174 @@
+//! Remembers what texts have been found to be, so that a text seen again costs one hash.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::classify::classify;
+use super::effects::{Classified, Effects, Prepared, SettingChange};
+
+/// Classifies texts, through a cache. One for each worker: no lock, no sharing.
+///
+/// Two generations make the cache: what is used moves to the young one, and when that is full it becomes the
+/// old one, whose unused entries are thereby gone. A hit does not allocate once the tables have grown.
+#[derive(Debug)]
+pub struct Classifier {
+    conforming: Generations,
+    /// Texts of sessions with `standard_conforming_strings` off: the same bytes may mean something else.
+    escaping: Generations,
+}
+
+impl Classifier {
+    /// Makes an empty cache for at most `entries` texts (at least two), and `bytes` of memory for texts and results.
+    /// Sessions with `standard_conforming_strings` off, which should be none, have as much again.
+    pub fn new(entries: usize, bytes: usize) -> Classifier {
+        Classifier {
+            conforming: Generations::new(entries / 2, bytes / 2),
+            escaping: Generations::new(entries / 2, bytes / 2),
+        }
+    }
+
+    /// Returns what a Query text or the text of a prepared statement is. Takes any bytes.
+    pub fn classify(&mut self, text: &[u8], standard_conforming_strings: bool) -> Arc<Classified> {
+        let cache = if standard_conforming_strings { &mut self.conforming } else { &mut self.escaping };
+        if let Some(known) = cache.get(text) {
+            return known;
+        }
+        let found = Arc::new(classify(text, standard_conforming_strings));
+        cache.insert(text, Arc::clone(&found));
+        found
+    }
+
+    /// Returns how many texts are remembered.
+    pub fn remembered(&self) -> usize {
+        self.conforming.len() + self.escaping.len()
+    }
+}
+
+impl Default for Classifier {
+    /// 8192 texts and 16 MiB: an application has some hundreds of statements, and one which writes its literals into
+    /// the text gains nothing from more.
+    fn default() -> Classifier {
+        Classifier::new(8192, 16 << 20)
+    }
+}
+
+type Texts = HashMap<Box<[u8]>, Arc<Classified>, RandomState>;
+
+#[derive(Debug)]
+struct Generations {
+    young: Texts,
+    old: Texts,
+    young_bytes: usize,
+    /// Limits of one generation.
+    most_entries: usize,
+    most_bytes: usize,
+}
+
+impl Generations {
+    fn new(most_entries: usize, most_bytes: usize) -> Generations {
+        Generations {
+            young: Texts::default(),
+            old: Texts::default(),
+            young_bytes: 0,
+            most_entries: most_entries.max(1),
+            most_bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    fn get(&mut self, text: &[u8]) -> Option<Arc<Classified>> {
+        if let Some(known) = self.young.get(text) {
+            return Some(Arc::clone(known));
+        }
+        let (text, known) = self.old.remove_entry(text)?;
+        self.put(text, Arc::clone(&known));
+        Some(known)
+    }
+
+    fn insert(&mut self, text: &[u8], found: Arc<Classified>) {
+        // One text must not drive out all others.
+        if footprint(text, &found) <= self.most_bytes / 16 {
+            self.put(text.into(), found);
+        }
+    }
+
+    fn put(&mut self, text: Box<[u8]>, found: Arc<Classified>) {
+        let bytes = footprint(&text, &found);
+        if self.young.len() >= self.most_entries || self.young_bytes + bytes > self.most_bytes {
+            mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+            self.young_bytes = 0;
+        }
+        self.young_bytes += bytes;
+        self.young.insert(text, found);
+    }
+}
+
+/// Returns about how much memory an entry takes, in bytes.
+fn footprint(text: &[u8], found: &Classified) -> usize {
+    let fixed = size_of::<(Box<[u8]>, Arc<Classified>)>() + size_of::<Classified>();
+    let effects: usize = found.statements.iter().map(effects_footprint).sum();
+    fixed + text.len() + effects
+}
+
+fn effects_footprint(effects: &Effects) -> usize {
+    // Names and values come out of the text, a little longer where they are quoted.
+    let settings: usize = effects.settings.iter().map(setting_footprint).sum();
+    let name = match &effects.prepared {
+        Some(Prepared::Prepare(name) | Prepared::Execute(name) | Prepared::Deallocate(name)) => name.len(),
+        Some(Prepared::DeallocateAll) | None => 0,
+    };
+    size_of::<Effects>() + settings + name
+}
+
+fn setting_footprint(change: &SettingChange) -> usize {
+    let strings = match change {
+        SettingChange::Set { name, value, .. } => name.len() + value.len(),
+        SettingChange::Reset { name, .. } => name.len(),
+        SettingChange::ResetAll | SettingChange::SetFromBind { .. } => 0,
+    };
+    size_of::<SettingChange>() + strings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_text_is_classified_once() {
+        let mut classifier = Classifier::default();
+        let first = classifier.classify(b"select 1", true);
+        let second = classifier.classify(b"select 1", true);
+        assert!(Arc::ptr_eq(&first, &second));
+        assert!(!Arc::ptr_eq(&first, &classifier.classify(b"select 1", false)));
+    }
+
+    #[test]
+    fn entries_stay_within_the_limit_and_the_used_ones_stay() {
+        let mut classifier = Classifier::new(64, 1 << 20);
+        let hot = classifier.classify(b"select 'hot'", true);
+        for n in 0..10_000 {
+            classifier.classify(format!("select {n}").as_bytes(), true);
+            assert!(Arc::ptr_eq(&hot, &classifier.classify(b"select 'hot'", true)));
+            assert!(classifier.remembered() <= 64);
+        }
+    }
+
+    #[test]
+    fn long_texts_are_not_kept() {
+        let mut classifier = Classifier::new(64, 64 << 10);
+        let long = format!("select '{}'", "x".repeat(5000));
+        classifier.classify(long.as_bytes(), true);
+        assert_eq!(classifier.remembered(), 0);
+        for n in 0..1000 {
+            classifier.classify(format!("select {n}, '{}'", "x".repeat(1000)).as_bytes(), true);
+            assert!(classifier.remembered() <= 64, "32 KiB a generation hold no more than 32 texts of 1 KiB");
+        }
+    }
+}

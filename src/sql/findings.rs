@@ -1,0 +1,73 @@
+//! Sums up what was found in one statement: its effects and the gravest reason against a standby.
+
+use super::effects::{Effects, NeedsPrimary, SessionState};
+use super::names::{self, Verdict};
+
+/// What is known so far of one statement; the parser's walk reports to it piece by piece.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// The effects found.
+    pub effects: Effects,
+    /// The gravest reason found, in the order of [`NeedsPrimary`]; `None` while all is a plain read.
+    pub reason: Option<NeedsPrimary>,
+}
+
+impl Findings {
+    /// Notes a reason why the statement needs the primary. The gravest one stays, so that the answer does not
+    /// depend on the order of the walk.
+    pub fn needs_primary(&mut self, reason: NeedsPrimary) {
+        self.reason = Some(self.reason.map_or(reason, |known| known.min(reason)));
+    }
+
+    /// Notes state which may be left on the server. Code that cannot be seen may as well clear some.
+    pub fn may_leave(&mut self, state: SessionState) {
+        self.effects.may_leave = self.effects.may_leave.union(state);
+        self.effects.may_clear |= state.intersects(SessionState::OPAQUE_CODE);
+    }
+
+    /// Notes a call of a function by its name.
+    pub fn function(&mut self, schema: Option<&str>, name: &str) {
+        self.take(names::function(schema, name));
+    }
+
+    /// Notes `expression.name`, which is a field of a composite value or the call `name(expression)`.
+    pub fn field_or_function(&mut self, name: &str) {
+        self.take(names::function(None, name));
+    }
+
+    /// Notes the last part of `a.name`, which is nearly always a column.
+    pub fn column(&mut self, qualified: bool, name: &str) {
+        self.take(names::column(qualified, name));
+    }
+
+    /// Notes a relation that is read.
+    pub fn relation(&mut self, schema: Option<&str>, name: &str) {
+        self.take(names::relation(schema, name));
+    }
+
+    /// Notes a relation that is written.
+    pub fn write_target(&mut self, schema: Option<&str>, name: &str) {
+        self.needs_primary(NeedsPrimary::Writes);
+        if name == "pg_settings" && schema.is_none_or(|schema| schema == "pg_catalog") {
+            // UPDATE pg_settings is a SET by rule, with names and values from rows.
+            self.may_leave(SessionState::UNTRACKED_SETTING);
+        }
+    }
+
+    /// Notes a relation that is created.
+    pub fn created(&mut self, schema: Option<&str>, temporary: bool) {
+        if temporary || schema.is_some_and(names::is_temporary_schema) {
+            self.may_leave(SessionState::TEMP_OBJECT);
+        } else {
+            self.effects.ddl = true;
+        }
+    }
+
+    fn take(&mut self, verdict: Verdict) {
+        if let Some(reason) = verdict.reason {
+            self.needs_primary(reason);
+        }
+        self.may_leave(verdict.may_leave);
+        self.effects.may_clear |= verdict.may_clear;
+    }
+}

@@ -1,0 +1,121 @@
+//! Reads SQL with PostgreSQL's own grammar: text in, [`Findings`] of each statement out.
+//!
+//! This file and the folder beside it are the one home of the parser crate. Its typed views of the C tree are
+//! walked by hand (`tree`), because the crate's own walk panics on utility statements and recurses as deep as
+//! the input; ours asks the kind of every node, keeps its own stack, and takes what it does not know for code
+//! which cannot be seen.
+
+mod setting;
+mod tree;
+mod utility;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pg_raw_parse::list::{CastNodeList, NodeList};
+use pg_raw_parse::{ConstValue, Node, nodes};
+
+use super::findings::Findings;
+
+/// A list of names.
+type Strings = CastNodeList<nodes::String>;
+
+/// Longest text that is parsed, in bytes. The grammar needs some 20 ms and 100 MiB for this much, on a thread which
+/// other sessions wait for; longer texts are bulk loads, which go to the primary in any case.
+pub(super) const LONGEST_TEXT: usize = 1 << 20;
+
+/// Returns the findings of each statement in order, or `None` if the text cannot be read: refused by the grammar,
+/// too long, not UTF-8, or (with `standard_conforming_strings` off) holding a backslash.
+pub(super) fn parse(text: &[u8], standard_conforming_strings: bool) -> Option<Vec<Findings>> {
+    if text.len() > LONGEST_TEXT {
+        return None;
+    }
+    // The crate always reads with the setting on. Without a backslash both readings are the same, token by token.
+    if !standard_conforming_strings && memchr::memchr(b'\\', text).is_some() {
+        return None;
+    }
+    let text = str::from_utf8(text).ok()?;
+    // Nothing is known to panic. But the typed views assert what the C tree holds, and one session's statement
+    // must not end a thread that serves many.
+    catch_unwind(AssertUnwindSafe(|| read(text))).ok().flatten()
+}
+
+fn read(text: &str) -> Option<Vec<Findings>> {
+    let tree = pg_raw_parse::parse(text).ok()?;
+    let statements = tree.stmts().map(|node| {
+        let mut findings = Findings::default();
+        statement(node, &mut findings);
+        findings
+    });
+    Some(statements.collect())
+}
+
+fn statement(node: Node<'_>, findings: &mut Findings) {
+    match node {
+        Node::SelectStmt(select) => {
+            let tracked = setting::set_config_calls(select, findings);
+            tree::walk(node, &tracked, findings);
+        }
+        Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
+            tree::walk(node, &[], findings);
+        }
+        _ => utility::statement(node, findings),
+    }
+}
+
+/// Returns schema and name of a possibly qualified name; a database in front of them is left out, since only
+/// the current one may stand there.
+fn qualified_name(names: &NodeList) -> (Option<&str>, &str) {
+    let mut parts = names.iter().rev().map(|part| part.as_str().unwrap_or(""));
+    let name = parts.next().unwrap_or("");
+    (parts.next(), name)
+}
+
+/// Returns the text of a constant, as the settings code of PostgreSQL prints it; `None` for NULL and for
+/// anything which is no constant.
+fn constant(node: Node<'_>) -> Option<String> {
+    match node {
+        Node::A_Const(constant) => constant.val().map(|value| value.to_string()),
+        Node::Integer(value) => Some(value.ival.to_string()),
+        Node::String(value) => value.sval().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// Returns a constant as a boolean, as the options of SET TRANSACTION carry it.
+fn truth(node: Node<'_>) -> Option<bool> {
+    match node {
+        Node::A_Const(constant) => match constant.val()? {
+            ConstValue::Integer(value) => Some(value != 0),
+            ConstValue::Boolean(value) => Some(value),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Returns the constant string or NULL in an expression: `Some(None)` is NULL. A cast to text is looked through.
+fn literal(node: Node<'_>) -> Option<Option<&str>> {
+    match uncast(node) {
+        Node::A_Const(constant) if constant.isnull => Some(None),
+        Node::A_Const(constant) => match constant.val()? {
+            ConstValue::String(text) => Some(Some(text)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Looks through a cast to `text` or `varchar`.
+fn uncast(node: Node<'_>) -> Node<'_> {
+    match node {
+        Node::TypeCast(cast) if cast.type_name().is_some_and(is_text) => cast.arg(),
+        _ => node,
+    }
+}
+
+fn is_text(type_name: &nodes::TypeName) -> bool {
+    let name = type_name.names().iter().last().and_then(|name| name.sval());
+    matches!(name, Some("text" | "varchar"))
+        && type_name.typmods().is_empty()
+        && type_name.array_bounds().is_empty()
+}
