@@ -1,12 +1,11 @@
-//! What certificates contribute to a login: the end-point hash of a server's, and the names in either side's.
+//! Channel binding: the `tls-server-end-point` hash of a server's certificate.
 
 use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
-use x509_cert::Certificate;
 use x509_cert::der::asn1::{AnyRef, ObjectIdentifier};
-use x509_cert::der::{Decode, Header, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
+use x509_cert::der::{Decode, Header, Reader, SliceReader, Tag, TagMode, TagNumber};
 use x509_cert::spki::AlgorithmIdentifierRef;
 
 /// The `tls-server-end-point` binding data of a connection (RFC 5929, section 4.1): the hash of the server's
@@ -43,37 +42,6 @@ impl fmt::Debug for EndPointHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EndPointHash({} bytes)", self.0.len())
     }
-}
-
-/// What a login needs to know of the client's certificate. The TLS handshake has checked its chain: where there is a
-/// certificate, it is valid.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The subject's first common name; `None` when it has none or one with a zero byte.
-    pub common_name: Option<String>,
-}
-
-impl ClientCertificate {
-    /// Reads a certificate, given as DER.
-    pub fn read(der: &[u8]) -> Self {
-        ClientCertificate { common_name: common_name(der) }
-    }
-}
-
-/// Returns the first common name of a certificate's subject, as `X509_NAME_get_text_by_NID` would; `None` when there
-/// is none, or it is not plain text.
-pub fn common_name(der: &[u8]) -> Option<String> {
-    const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
-    let certificate = Certificate::from_der(der).ok()?;
-    let mut parts = certificate.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
-    let value = &parts.find(|part| part.oid == COMMON_NAME)?.value;
-    match value.tag() {
-        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::TeletexString => {}
-        _ => return None,
-    }
-    let text = std::str::from_utf8(value.value()).ok()?;
-    // A zero byte would end the name early for whoever reads it in C (CVE-2009-4034).
-    (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned())
 }
 
 #[derive(Clone, Copy)]
@@ -139,16 +107,12 @@ const HASHES: &[(ObjectIdentifier, Hash)] = &[
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DnType, KeyPair, SignatureAlgorithm};
+    use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
 
     use super::*;
 
-    fn certificate(algorithm: &'static SignatureAlgorithm, names: &[&str]) -> Vec<u8> {
-        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        parameters.distinguished_name = rcgen::DistinguishedName::new();
-        for name in names {
-            parameters.distinguished_name.push(DnType::CommonName, *name);
-        }
+    fn certificate(algorithm: &'static SignatureAlgorithm) -> Vec<u8> {
+        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let key = KeyPair::generate_for(algorithm).unwrap();
         parameters.self_signed(&key).unwrap().der().to_vec()
     }
@@ -156,7 +120,7 @@ mod tests {
     #[test]
     fn the_signature_decides_the_hash() {
         let with = |algorithm| {
-            let der = certificate(algorithm, &["ann"]);
+            let der = certificate(algorithm);
             (EndPointHash::of_certificate(&der).map(|hash| hash.as_bytes().to_vec()), der)
         };
         let (hash, der) = with(&rcgen::PKCS_ECDSA_P256_SHA256);
@@ -166,17 +130,6 @@ mod tests {
         assert_eq!(with(&rcgen::PKCS_ED25519).0, None);
         assert_eq!(EndPointHash::of_certificate(b"\x30\x84\xff\xff\xff\xff"), None);
         assert_eq!(EndPointHash::of_certificate(b""), None);
-    }
-
-    #[test]
-    fn the_first_common_name_is_the_user() {
-        let read = |names: &[&str]| {
-            ClientCertificate::read(&certificate(&rcgen::PKCS_ECDSA_P256_SHA256, names)).common_name
-        };
-        assert_eq!(read(&["ann"]).as_deref(), Some("ann"));
-        assert_eq!(read(&[]), None);
-        assert_eq!(read(&["ann\0bob"]), None);
-        assert_eq!(ClientCertificate::read(b"junk").common_name, None);
     }
 
     /// PSS parameters as OpenSSL writes them for SHA-384, and empty ones, which mean SHA-1.

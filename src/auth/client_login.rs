@@ -2,7 +2,8 @@
 
 use subtle::ConstantTimeEq;
 
-use super::channel_binding::{ClientCertificate, EndPointHash};
+use super::certificate::ClientCertificate;
+use super::channel_binding::EndPointHash;
 use super::credentials::Credentials;
 use super::host_rules::{ClientCert, Method};
 use super::scram::{self, NONCE_BYTES, ScramVerifier};

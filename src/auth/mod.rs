@@ -8,6 +8,7 @@
 //! Absent on purpose: sockets, files, clocks and randomness. Nonces, salts and the contents of files are given.
 #![deny(clippy::disallowed_methods)]
 
+mod certificate;
 mod channel_binding;
 mod client_login;
 mod client_scram;
@@ -21,7 +22,8 @@ mod server_scram;
 mod verifier;
 mod verifier_file;
 
-pub use channel_binding::{ClientCertificate, EndPointHash};
+pub use certificate::{ClientCertificate, names_host_by_common_name};
+pub use channel_binding::EndPointHash;
 pub use client_login::{ClientLogin, LoginFacts, LoginRandom, LoginStep, Proof};
 pub use credentials::{CredentialCell, Credentials, Secret};
 pub use host_rule_parse::HostRuleError;

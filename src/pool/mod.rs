@@ -1,1 +1,2 @@
 //! Server connections by node, database and user.
+pub mod tls;

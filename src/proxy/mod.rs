@@ -1,1 +1,2 @@
 //! The data plane: listener, handshake, client relay, cancel.
+pub mod tls;
