@@ -4,6 +4,24 @@
 //! where, when it needs a server, and when it can give one back.
 #![deny(clippy::disallowed_methods)]
 
+mod backend;
+mod follow;
+mod frontend;
+mod lookahead;
+mod machine;
+mod outbox;
+mod parameters;
+pub mod pins;
+mod pipeline;
+mod replay;
+mod reported;
 mod server;
+mod statements;
 
+pub use frontend::WHOLE_MESSAGE;
+pub use machine::{BackendStep, Context, FrontendStep, Parting, PoolMode, Session};
+pub use outbox::Outbox;
+pub use parameters::Settings;
+pub use reported::Reported;
 pub use server::ServerState;
+pub use statements::StatementTable;

@@ -1,19 +1,145 @@
 //! What the session on one server connection looks like: carried by the pool, read and changed by the machine.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::parameters::Settings;
+use super::reported::Reported;
+use super::statements::Statement;
+
 /// State of one server's session that outlives a checkout.
 #[derive(Debug)]
 pub struct ServerState {
-    reported: Vec<(Box<str>, Box<str>)>,
+    /// Settings that differ from those after connecting.
+    pub(super) applied: Arc<Settings>,
+    /// What the server last reported.
+    pub(super) reported: Reported,
+    /// Shared statements prepared there.
+    pub(super) prepared: ServerStatements,
+    /// The shared statement that is its unnamed one, if it is one of ours.
+    pub(super) unnamed: Option<Arc<Statement>>,
 }
 
 impl ServerState {
     /// Starts from the parameters the server reported when it was connected (ParameterStatus).
     pub fn new(reported: Vec<(Box<str>, Box<str>)>) -> Self {
-        ServerState { reported }
+        ServerState {
+            applied: Arc::default(),
+            reported: Reported::new(reported),
+            prepared: ServerStatements::default(),
+            unnamed: None,
+        }
     }
 
     /// Returns what the server last reported of parameter `name`.
     pub fn reported(&self, name: &str) -> Option<&str> {
-        self.reported.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+        self.reported.get(name)
+    }
+
+    /// Returns everything the server last reported.
+    pub fn all_reported(&self) -> &Reported {
+        &self.reported
+    }
+
+    /// Notes a ParameterStatus that came while nobody had the server.
+    pub fn note_reported(&mut self, name: &str, value: &str) {
+        self.reported.set(name, value);
+    }
+
+    /// Returns how many statements are prepared on the server.
+    pub fn prepared_count(&self) -> usize {
+        self.prepared.by_id.len()
+    }
+}
+
+/// The shared statements prepared on one server, least recently used first out.
+#[derive(Debug, Default)]
+pub(super) struct ServerStatements {
+    by_id: HashMap<u64, OnServer, RandomState>,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct OnServer {
+    /// Kept so that the name stays taken as long as the server has it.
+    statement: Arc<Statement>,
+    /// Schema generation when the server parsed it.
+    generation: u64,
+    last_use: u64,
+}
+
+impl ServerStatements {
+    /// Tells whether the server has `statement`, parsed at `generation` or later, and counts a use.
+    pub fn touch(&mut self, statement: &Statement, generation: u64) -> Presence {
+        self.uses += 1;
+        match self.by_id.get_mut(&statement.id) {
+            Some(known) if known.generation >= generation => {
+                known.last_use = self.uses;
+                Presence::Current
+            }
+            Some(_) => Presence::Outdated,
+            None => Presence::Absent,
+        }
+    }
+
+    /// Notes that the server was sent a Parse of `statement`.
+    pub fn insert(&mut self, statement: Arc<Statement>, generation: u64) {
+        self.uses += 1;
+        self.by_id.insert(statement.id, OnServer { statement, generation, last_use: self.uses });
+    }
+
+    /// Notes that the server does not have it, or that it is to be closed.
+    pub fn remove(&mut self, id: u64) -> Option<Arc<Statement>> {
+        self.by_id.remove(&id).map(|known| known.statement)
+    }
+
+    /// Removes the statement used longest ago, if there are `limit` of them already.
+    pub fn make_room(&mut self, limit: usize) -> Option<Arc<Statement>> {
+        if self.by_id.len() < limit {
+            return None;
+        }
+        let oldest = self.by_id.iter().min_by_key(|(_, known)| known.last_use).map(|(id, _)| *id)?;
+        self.remove(oldest)
+    }
+
+    /// Notes DEALLOCATE ALL.
+    pub fn clear(&mut self) {
+        self.by_id.clear();
+    }
+}
+
+/// Whether a server has a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It has.
+    Current,
+    /// It has one parsed before the schema changed: close it and parse again.
+    Outdated,
+    /// It has not.
+    Absent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::statements::StatementTable;
+    use super::*;
+    use crate::sql::Classified;
+
+    #[test]
+    fn the_statement_used_longest_ago_makes_room() {
+        let class = || Arc::new(Classified { statements: Box::default(), plain_read: Ok(()), parsed: true });
+        let mut table = StatementTable::new(0);
+        let [a, b, c] = [b"a", b"b", b"c"].map(|text| table.intern(text, b"", 0, class));
+        let mut server = ServerStatements::default();
+        server.insert(a.clone(), 1);
+        server.insert(b.clone(), 1);
+        assert_eq!(server.touch(&a, 1), Presence::Current);
+        assert_eq!(server.touch(&a, 2), Presence::Outdated);
+        assert_eq!(server.touch(&c, 0), Presence::Absent);
+        assert!(server.make_room(3).is_none());
+        assert_eq!(server.make_room(2).map(|gone| gone.id), Some(b.id));
+        assert_eq!(server.touch(&b, 1), Presence::Absent);
     }
 }

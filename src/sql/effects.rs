@@ -54,6 +54,19 @@ pub struct Effects {
     pub ddl: bool,
 }
 
+impl Effects {
+    /// Tells whether executing it changes nothing that a session must follow.
+    pub fn is_inert(&self) -> bool {
+        self.transaction.is_none()
+            && self.settings.is_empty()
+            && self.prepared.is_none()
+            && self.discard.is_none()
+            && self.may_leave.is_empty()
+            && !self.may_clear
+            && !self.ddl
+    }
+}
+
 /// Transaction control statements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transaction {

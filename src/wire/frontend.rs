@@ -92,16 +92,12 @@ pub fn bind(body: &[u8]) -> Result<Bind<'_>, Malformed> {
     Ok(Bind { portal: body.cstr()?, statement: body.cstr()?, rest: body.rest() })
 }
 
-/// Reads parameter `index` of a Bind's `rest` if it is text; `None` for NULL, binary, or not there.
+/// Reads parameter `index` of a Bind's `rest`, for a parameter of a textual type: its bytes are the same in text
+/// and in binary format. `None` for NULL or not there.
 pub fn text_parameter(rest: &[u8], index: usize) -> Option<&[u8]> {
     let mut body = Body::new(rest);
     let formats = usize::try_from(body.i16().ok()?).ok()?;
-    let codes = body.bytes(formats * 2).ok()?;
-    let code = match formats {
-        0 => 0,
-        1 => codes[1],
-        _ => *codes.get(index * 2 + 1)?,
-    };
+    body.bytes(formats * 2).ok()?;
     let count = usize::try_from(body.i16().ok()?).ok()?;
     if index >= count {
         return None;
@@ -112,8 +108,7 @@ pub fn text_parameter(rest: &[u8], index: usize) -> Option<&[u8]> {
         }
     }
     let length = usize::try_from(body.i32().ok()?).ok()?;
-    // Text and binary of a text parameter are the same bytes, but its type is not known here.
-    (code == 0).then(|| body.bytes(length).ok()).flatten()
+    body.bytes(length).ok()
 }
 
 /// Reads Describe or Close.
@@ -174,7 +169,7 @@ mod tests {
         assert_eq!(text_parameter(&bind(b"\0\0"), 0), Some(&b"a"[..]));
         assert_eq!(text_parameter(&bind(b"\0\0"), 1), None);
         assert_eq!(text_parameter(&bind(b"\0\0"), 2), None);
-        assert_eq!(text_parameter(&bind(b"\0\x01\0\x01"), 0), None);
+        assert_eq!(text_parameter(&bind(b"\0\x01\0\x01"), 0), Some(&b"a"[..]));
         assert_eq!(text_parameter(b"", 0), None);
     }
 }

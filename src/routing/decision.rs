@@ -1,0 +1,173 @@
+//! Statement and topology to target and reason.
+
+use crate::sql::{Classified, NeedsPrimary};
+use crate::topology::{NodeId, Snapshot};
+
+/// Which kind of node a request may run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The node that takes writes.
+    Primary,
+    /// Any standby that serves reads; the primary while there is none.
+    Standby,
+}
+
+/// Why a request goes where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Proven to be a plain read.
+    PlainRead,
+    /// A statement that is not.
+    Statement(NeedsPrimary),
+    /// The end of an extended-protocol group has not arrived, so what it will do is not known.
+    OpenGroup,
+    /// A fast-path function call.
+    FunctionCall,
+    /// The session keeps one server by its pool mode.
+    SessionMode,
+    /// Splitting is switched off.
+    SplitOff,
+}
+
+impl Reason {
+    /// All reasons with the names they are counted under, at the index [`index`](Self::index) returns.
+    pub const NAMES: [&'static str; 13] = [
+        "plain_read",
+        "unparsed",
+        "writes",
+        "locks",
+        "into",
+        "function",
+        "node_specific",
+        "session_state",
+        "utility",
+        "open_group",
+        "function_call",
+        "session_mode",
+        "split_off",
+    ];
+
+    /// Returns the place of this reason's name in [`NAMES`](Self::NAMES).
+    pub fn index(self) -> usize {
+        match self {
+            Reason::PlainRead => 0,
+            Reason::Statement(needs) => match needs {
+                NeedsPrimary::Unparsed => 1,
+                NeedsPrimary::Writes => 2,
+                NeedsPrimary::Locks => 3,
+                NeedsPrimary::Into => 4,
+                NeedsPrimary::Function => 5,
+                NeedsPrimary::NodeSpecific => 6,
+                NeedsPrimary::SessionState => 7,
+                NeedsPrimary::Utility => 8,
+            },
+            Reason::OpenGroup => 9,
+            Reason::FunctionCall => 10,
+            Reason::SessionMode => 11,
+            Reason::SplitOff => 12,
+        }
+    }
+
+    /// Returns the name this reason is counted under.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+}
+
+/// What a session asks of the pool: a server on such a node, for this reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Kind of node.
+    pub target: Target,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Need {
+    /// The primary, for `reason`.
+    pub fn primary(reason: Reason) -> Self {
+        Need { target: Target::Primary, reason }
+    }
+}
+
+/// Decides for one text outside a transaction.
+pub fn of_text(class: &Classified) -> Need {
+    match class.plain_read {
+        Ok(()) => Need { target: Target::Standby, reason: Reason::PlainRead },
+        Err(needs) => Need::primary(Reason::Statement(needs)),
+    }
+}
+
+/// There is no node to serve the request now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no primary is known")]
+pub struct NoNode;
+
+/// Chooses the node for `target`: standbys in turn (`turn` counts the reads so far), each as often as its weight
+/// says, and the primary when no standby serves reads.
+pub fn choose(snapshot: &Snapshot, target: Target, turn: usize) -> Result<NodeId, NoNode> {
+    if target == Target::Standby {
+        let weights = || snapshot.readable_standbys().map(|view| usize::from(view.node.weight));
+        let total: usize = weights().sum();
+        if total > 0 {
+            let mut place = turn % total;
+            for view in snapshot.readable_standbys() {
+                let weight = usize::from(view.node.weight);
+                if place < weight {
+                    return Ok(view.node.id);
+                }
+                place -= weight;
+            }
+        }
+    }
+    snapshot.primary.ok_or(NoNode)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::pg::Address;
+    use crate::topology::{Node, NodeName, NodeView, Role};
+
+    fn snapshot(primary: Option<u16>, standbys: &[(u16, u16)]) -> Snapshot {
+        let nodes = (0..4u16).map(|id| {
+            let weight = standbys.iter().find(|(known, _)| *known == id).map(|(_, weight)| *weight);
+            let address = Address::Tcp { host: "h".into(), port: id };
+            let name = NodeName::new(&id.to_string());
+            NodeView {
+                node: Arc::new(Node { id: NodeId(id), name, address, weight: weight.unwrap_or(1), reads: true }),
+                role: Role::Unknown { reason: String::new() },
+                timeline: None,
+                server_version: None,
+                serves_reads: weight.is_some(),
+            }
+        });
+        Snapshot { primary: primary.map(NodeId), nodes: nodes.collect(), ..Snapshot::default() }
+    }
+
+    #[test]
+    fn reads_go_round_the_standbys_by_weight() {
+        let snapshot = snapshot(Some(0), &[(1, 1), (3, 2)]);
+        let chosen = |turn| choose(&snapshot, Target::Standby, turn).map(|id| id.0);
+        assert_eq!((0..4).map(chosen).collect::<Vec<_>>(), [Ok(1), Ok(3), Ok(3), Ok(1)]);
+        assert_eq!(choose(&snapshot, Target::Primary, 1), Ok(NodeId(0)));
+    }
+
+    #[test]
+    fn the_primary_serves_reads_alone_and_standbys_serve_them_without_it() {
+        assert_eq!(choose(&snapshot(Some(2), &[]), Target::Standby, 0), Ok(NodeId(2)));
+        assert_eq!(choose(&snapshot(None, &[(1, 1)]), Target::Standby, 5), Ok(NodeId(1)));
+        assert_eq!(choose(&snapshot(None, &[(1, 0)]), Target::Standby, 5), Err(NoNode));
+        assert_eq!(choose(&snapshot(None, &[(1, 1)]), Target::Primary, 0), Err(NoNode));
+    }
+
+    #[test]
+    fn every_reason_has_its_own_name() {
+        let names: std::collections::BTreeSet<_> = Reason::NAMES.into_iter().collect();
+        assert_eq!(names.len(), Reason::NAMES.len());
+        assert_eq!(Reason::Statement(NeedsPrimary::Utility).name(), "utility");
+        assert_eq!(Reason::SplitOff.name(), "split_off");
+    }
+}

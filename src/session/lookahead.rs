@@ -1,0 +1,88 @@
+//! Where a request goes, seen from its first byte: an extended-protocol group is judged as a whole.
+
+use std::sync::Arc;
+
+use super::frontend::{next_message, WHOLE_MESSAGE};
+use super::machine::{Context, PoolMode, Session};
+use crate::routing::{self, Need, Reason, Target};
+use crate::sql::{Classified, NeedsPrimary};
+use crate::wire::frame::{HEAD, Malformed};
+use crate::wire::frontend::{self, tag};
+
+impl Session {
+    /// Decides for the request at the start of `input`; `None` when more of it must arrive first.
+    ///
+    /// A standby gets a group only if all of it is there and every statement in it is a plain read: once begun, a
+    /// group cannot move (data-plane rules 4a.17 and 4g.6).
+    pub(super) fn route(
+        &self,
+        input: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<Option<Need>, Malformed> {
+        if self.mode == PoolMode::Session {
+            return Ok(Some(Need::primary(Reason::SessionMode)));
+        }
+        if !context.split {
+            return Ok(Some(Need::primary(Reason::SplitOff)));
+        }
+        match input.first() {
+            Some(&tag::QUERY) => self.route_query(input, context).map(Some),
+            Some(&tag::FUNCTION_CALL) => Ok(Some(Need::primary(Reason::FunctionCall))),
+            _ => self.route_group(input, context),
+        }
+    }
+
+    fn route_query(&self, input: &[u8], context: &mut Context<'_>) -> Result<Need, Malformed> {
+        match next_message(input, 0)? {
+            Some((head, end)) if end == head.total => {
+                let text = frontend::query(&input[HEAD..end])?;
+                Ok(routing::of_text(&self.classify(text, context)))
+            }
+            _ => Ok(Need::primary(Reason::Statement(NeedsPrimary::Unparsed))),
+        }
+    }
+
+    fn route_group(&self, input: &[u8], context: &mut Context<'_>) -> Result<Option<Need>, Malformed> {
+        let mut parsed: Vec<(&[u8], Arc<Classified>)> = Vec::new();
+        let mut at = 0;
+        loop {
+            let Some((head, end)) = next_message(input, at)? else {
+                let long = input.len() >= WHOLE_MESSAGE;
+                return Ok(long.then_some(Need::primary(Reason::OpenGroup)));
+            };
+            if end - at < head.total {
+                return Ok(Some(Need::primary(Reason::OpenGroup)));
+            }
+            let body = &input[at + HEAD..end];
+            let need = match head.tag {
+                tag::PARSE => {
+                    let parse = frontend::parse(body)?;
+                    let class = self.classify(parse.text, context);
+                    let need = routing::of_text(&class);
+                    parsed.push((parse.name, class));
+                    Some(need)
+                }
+                tag::BIND => Some(self.route_bind(frontend::bind(body)?.statement, &parsed)),
+                tag::QUERY => Some(routing::of_text(&self.classify(frontend::query(body)?, context))),
+                tag::FUNCTION_CALL => Some(Need::primary(Reason::FunctionCall)),
+                tag::FLUSH => Some(Need::primary(Reason::OpenGroup)),
+                _ => None,
+            };
+            if let Some(need) = need
+                && need.target == Target::Primary
+            {
+                return Ok(Some(need));
+            }
+            if matches!(head.tag, tag::SYNC | tag::QUERY) {
+                return Ok(Some(Need { target: Target::Standby, reason: Reason::PlainRead }));
+            }
+            at = end;
+        }
+    }
+
+    fn route_bind(&self, statement: &[u8], parsed: &[(&[u8], Arc<Classified>)]) -> Need {
+        let in_group = parsed.iter().rev().find(|(name, _)| *name == statement).map(|(_, class)| class);
+        let class = in_group.or_else(|| self.statements.get(statement).map(|named| &named.statement.class));
+        class.map_or(Need::primary(Reason::Statement(NeedsPrimary::Unparsed)), |class| routing::of_text(class))
+    }
+}

@@ -1,0 +1,236 @@
+//! Requests sent to a server and not yet answered, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::statements::{Named, Statement};
+use crate::sql::{Classified, SettingChange};
+use crate::wire::error_response::PgError;
+
+/// What a request was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Query; answered up to ReadyForQuery.
+    Query,
+    /// FunctionCall; answered up to ReadyForQuery.
+    FunctionCall,
+    /// Parse.
+    Parse,
+    /// Bind.
+    Bind,
+    /// Describe.
+    Describe,
+    /// Execute.
+    Execute,
+    /// Close.
+    Close,
+    /// Sync; answered by ReadyForQuery.
+    Sync,
+}
+
+impl Request {
+    /// Tells whether an error answering this makes the server skip everything up to the next Sync.
+    pub fn is_extended(self) -> bool {
+        matches!(self, Request::Parse | Request::Bind | Request::Describe | Request::Execute | Request::Close)
+    }
+}
+
+/// What happens to the answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// It goes to the client.
+    Forward,
+    /// It is ours; the client sees nothing of it.
+    Swallow,
+    /// Nothing was sent to the server; the client gets this message in turn.
+    Fabricate(&'static [u8]),
+    /// The server was sent something it must refuse; the client gets this error in place of the server's.
+    Refuse(Box<PgError>),
+}
+
+/// What we asked for on our own behalf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Internal {
+    /// Bring the server's settings to the session's.
+    Settings,
+    /// Set the startup values again after a RESET.
+    Reapply,
+    /// Ask what state the session left.
+    Probe,
+    /// Part of another request: a Parse, Close or Sync put before or behind it.
+    Helper,
+}
+
+/// A name that changes its meaning with this request, so that it can be undone if the request never runs.
+#[derive(Debug)]
+pub struct Renamed {
+    /// The client's name.
+    pub name: Box<[u8]>,
+    /// What it meant before.
+    pub before: Option<Named>,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Entry {
+    /// Kind.
+    pub request: Request,
+    /// What becomes of the answer.
+    pub answer: Answer,
+    /// Ours, and why.
+    pub internal: Option<Internal>,
+    /// For Parse: the statement being prepared on the server under its shared name.
+    pub prepares: Option<Arc<Statement>>,
+    /// For Parse and Close: the client's name concerned.
+    pub renamed: Option<Renamed>,
+    /// For Query and Execute: what it does, unless that is nothing beyond its rows.
+    pub class: Option<Arc<Classified>>,
+    /// For Execute: settings changed by values bound.
+    pub bound: Vec<SettingChange>,
+    /// For Query: how many of its statements are complete.
+    pub completed: usize,
+    /// How many CopyDone or CopyFail the client had sent before: tells which Syncs fell into a COPY.
+    pub copies_ended: u32,
+}
+
+impl Entry {
+    /// Makes a plain entry whose answer goes to the client.
+    pub fn forward(request: Request, copies_ended: u32) -> Self {
+        Entry {
+            request,
+            answer: Answer::Forward,
+            internal: None,
+            prepares: None,
+            renamed: None,
+            class: None,
+            bound: Vec::new(),
+            completed: 0,
+            copies_ended,
+        }
+    }
+
+    /// Makes an entry of our own.
+    pub fn internal(request: Request, why: Internal) -> Self {
+        Entry { answer: Answer::Swallow, internal: Some(why), ..Entry::forward(request, 0) }
+    }
+
+    /// Makes an entry that is answered without the server.
+    pub fn fabricate(request: Request, message: &'static [u8]) -> Self {
+        Entry { answer: Answer::Fabricate(message), ..Entry::forward(request, 0) }
+    }
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    entries: VecDeque<Entry>,
+}
+
+/// A longer queue keeps its memory only until it is empty.
+const KEEP_ENTRIES: usize = 16;
+
+impl Pipeline {
+    /// Adds a request that was just written to the server.
+    pub fn push(&mut self, entry: Entry) {
+        self.entries.push_back(entry);
+    }
+
+    /// Returns the request the server is answering.
+    pub fn head(&mut self) -> Option<&mut Entry> {
+        self.entries.front_mut()
+    }
+
+    /// Takes the request that has been answered.
+    pub fn pop(&mut self) -> Option<Entry> {
+        let head = self.entries.pop_front();
+        if self.entries.is_empty() && self.entries.capacity() > KEEP_ENTRIES {
+            self.entries = VecDeque::new();
+        }
+        head
+    }
+
+    /// Takes what the server skips after an error in the extended protocol: everything before the next Sync,
+    /// last one first, so that undoing runs backwards.
+    pub fn skip_to_sync(&mut self) -> impl Iterator<Item = Entry> {
+        let end = self.entries.iter().position(|entry| entry.request == Request::Sync);
+        let end = end.unwrap_or(self.entries.len());
+        self.entries.drain(..end).rev().collect::<Vec<_>>().into_iter()
+    }
+
+    /// Removes the Syncs that fell into the COPY the head has just begun: the server ignores them.
+    pub fn drop_syncs_in_copy(&mut self) {
+        let Some(began) = self.entries.front().map(|head| head.copies_ended) else { return };
+        let mut first = true;
+        self.entries.retain(|entry| {
+            let keep = first || entry.request != Request::Sync || entry.copies_ended != began;
+            first = false;
+            keep
+        });
+    }
+
+    /// Takes everything, first one first.
+    pub fn drain(&mut self) -> impl Iterator<Item = Entry> {
+        std::mem::take(&mut self.entries).into_iter()
+    }
+
+    /// Tells whether every request has been answered.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns how many requests are not answered.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Tells whether the server is at work for the client (and not only for us).
+    pub fn serves_client(&self) -> bool {
+        self.entries.front().is_some_and(|head| head.internal.is_none())
+    }
+
+    /// Tells whether a COPY may begin with what is outstanding.
+    pub fn may_copy(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.request, Request::Query | Request::Execute))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(requests: &[(Request, u32)]) -> Pipeline {
+        let mut pipeline = Pipeline::default();
+        for (request, copies_ended) in requests {
+            pipeline.push(Entry::forward(*request, *copies_ended));
+        }
+        pipeline
+    }
+
+    fn kinds(pipeline: Pipeline) -> Vec<Request> {
+        pipeline.entries.into_iter().map(|entry| entry.request).collect()
+    }
+
+    #[test]
+    fn an_error_skips_to_the_next_sync_even_over_a_query() {
+        use Request::*;
+        let mut pipeline = queue(&[(Bind, 0), (Query, 0), (Execute, 0), (Sync, 0), (Bind, 0)]);
+        let skipped: Vec<_> = pipeline.skip_to_sync().map(|entry| entry.request).collect();
+        assert_eq!(skipped, [Execute, Query, Bind]);
+        assert_eq!(kinds(pipeline), [Sync, Bind]);
+    }
+
+    #[test]
+    fn without_a_sync_everything_is_skipped() {
+        let mut pipeline = queue(&[(Request::Bind, 0), (Request::Execute, 0)]);
+        assert_eq!(pipeline.skip_to_sync().count(), 2);
+        assert!(pipeline.is_empty());
+    }
+
+    #[test]
+    fn only_syncs_sent_before_the_end_of_the_copy_are_dropped() {
+        use Request::*;
+        let mut pipeline = queue(&[(Execute, 3), (Sync, 3), (Sync, 4), (Query, 4)]);
+        pipeline.drop_syncs_in_copy();
+        assert_eq!(kinds(pipeline), [Execute, Sync, Query]);
+    }
+}

@@ -1,0 +1,111 @@
+//! A copy of the client's requests since it was last idle, to run them again where that is safe.
+
+/// The requests, while they are few and nothing of their answer has gone out.
+#[derive(Debug, Default)]
+pub struct Replay {
+    bytes: Vec<u8>,
+    recording: bool,
+    /// Where the answer starts in the outbox to the client, once there is any.
+    mark: Option<usize>,
+    /// These requests were run again already.
+    again: bool,
+    /// What begins next are the requests taken.
+    taken: bool,
+}
+
+/// More than this is not worth keeping: statements this long are rarely prepared.
+const MAX_BYTES: usize = 16 * 1024;
+
+impl Replay {
+    /// Begins with the first request of an idle session.
+    pub fn begin(&mut self) {
+        self.bytes.clear();
+        self.recording = true;
+        self.mark = None;
+        self.again = std::mem::take(&mut self.taken);
+    }
+
+    /// Adds a message.
+    pub fn record(&mut self, message: &[u8]) {
+        if !self.recording {
+            return;
+        }
+        if self.bytes.len() + message.len() > MAX_BYTES {
+            self.stop();
+        } else {
+            self.bytes.extend_from_slice(message);
+        }
+    }
+
+    /// Ends recording: part of the answer has gone out, or the requests cannot be run again.
+    pub fn stop(&mut self) {
+        self.recording = false;
+        self.bytes.clear();
+    }
+
+    /// Notes that the outbox to the client, now of this length, gets a part of the answer.
+    pub fn answered(&mut self, length: usize) {
+        if self.recording && self.mark.is_none() {
+            self.mark = Some(length);
+        }
+    }
+
+    /// Notes that the outbox goes out now.
+    pub fn sent(&mut self) {
+        if self.mark.is_some() {
+            self.stop();
+        }
+    }
+
+    /// Tells where to cut the outbox (of this length) for running the requests again; `None` when that cannot be.
+    pub fn rewind_to(&mut self, length: usize) -> Option<usize> {
+        (self.recording && !self.again).then(|| self.mark.take().unwrap_or(length))
+    }
+
+    /// Takes the requests.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.recording = false;
+        self.taken = true;
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Gives the memory back.
+    pub fn shrink(&mut self) {
+        if !self.recording {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_run_again_once_and_only_while_nothing_went_out() {
+        let mut replay = Replay::default();
+        replay.begin();
+        replay.record(b"ab");
+        replay.answered(7);
+        assert_eq!(replay.rewind_to(12), Some(7));
+        assert_eq!(replay.take(), b"ab");
+        replay.begin();
+        replay.record(b"ab");
+        assert_eq!(replay.rewind_to(0), None);
+        replay.begin();
+        replay.record(b"c");
+        replay.answered(0);
+        replay.sent();
+        assert_eq!(replay.rewind_to(0), None);
+    }
+
+    #[test]
+    fn long_requests_are_not_kept() {
+        let mut replay = Replay::default();
+        replay.begin();
+        replay.record(&[0; MAX_BYTES]);
+        replay.record(b"x");
+        assert_eq!(replay.rewind_to(0), None);
+        assert!(replay.take().is_empty());
+    }
+}

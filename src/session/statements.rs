@@ -1,0 +1,224 @@
+//! Prepared statements: one shared identity per text, and each client's names for them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+use std::sync::{Arc, Weak};
+
+use foldhash::fast::RandomState;
+
+use crate::sql::Classified;
+
+/// A statement as servers know it. Two clients that prepare the same text with the same parameter types, in the
+/// same parsing environment, share one.
+#[derive(Debug)]
+pub struct Statement {
+    /// Number unique within the process.
+    pub id: u64,
+    /// Name on every server it is prepared on.
+    pub server_name: Box<[u8]>,
+    /// SQL text.
+    pub text: Box<[u8]>,
+    /// Parameter type OIDs as on the wire.
+    pub types: Box<[u8]>,
+    /// What it does.
+    pub class: Arc<Classified>,
+    environment: u64,
+}
+
+/// Start of the names we give statements on servers. A client that uses such a name itself is told it does not exist.
+pub const SERVER_NAME_PREFIX: &[u8] = b"bellwether_";
+
+impl Statement {
+    fn matches(&self, text: &[u8], types: &[u8], environment: u64) -> bool {
+        *self.text == *text && *self.types == *types && self.environment == environment
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len() + self.types.len() + size_of::<Statement>()
+    }
+}
+
+/// The statements in use, by content. One per worker: `worker` keeps their names apart.
+#[derive(Debug)]
+pub struct StatementTable {
+    worker: usize,
+    next: u64,
+    by_hash: HashMap<u64, Vec<Weak<Statement>>, RandomState>,
+    hasher: RandomState,
+    sweep_at: usize,
+}
+
+impl StatementTable {
+    /// Makes the table of worker number `worker`.
+    pub fn new(worker: usize) -> Self {
+        StatementTable {
+            worker,
+            next: 0,
+            by_hash: HashMap::with_hasher(RandomState::default()),
+            hasher: RandomState::default(),
+            sweep_at: 1024,
+        }
+    }
+
+    /// Returns the statement with this content, made anew if no client or server holds it.
+    ///
+    /// `environment` stands for the settings that change how the text is parsed (`search_path`, role, ...).
+    pub fn intern(
+        &mut self,
+        text: &[u8],
+        types: &[u8],
+        environment: u64,
+        classify: impl FnOnce() -> Arc<Classified>,
+    ) -> Arc<Statement> {
+        let hash = self.hasher.hash_one((Content(text), Content(types), environment));
+        let bucket = self.by_hash.entry(hash).or_default();
+        let known = bucket.iter().filter_map(Weak::upgrade).find(|known| known.matches(text, types, environment));
+        if let Some(known) = known {
+            return known;
+        }
+        self.next += 1;
+        let id = (self.worker as u64) << 48 | self.next;
+        let statement = Arc::new(Statement {
+            id,
+            server_name: [SERVER_NAME_PREFIX, format!("{}_{}", self.worker, self.next).as_bytes()].concat().into(),
+            text: text.into(),
+            types: types.into(),
+            class: classify(),
+            environment,
+        });
+        bucket.retain(|known| known.strong_count() > 0);
+        bucket.push(Arc::downgrade(&statement));
+        self.sweep();
+        statement
+    }
+
+    /// Drops the places of statements nobody holds, at a cost shared over the insertions since the last time.
+    fn sweep(&mut self) {
+        if self.by_hash.len() < self.sweep_at {
+            return;
+        }
+        self.by_hash.retain(|_, bucket| {
+            bucket.retain(|known| known.strong_count() > 0);
+            !bucket.is_empty()
+        });
+        self.sweep_at = (self.by_hash.len() * 2).max(1024);
+    }
+}
+
+#[derive(Hash)]
+struct Content<'a>(&'a [u8]);
+
+/// A statement under a client's name.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The statement.
+    pub statement: Arc<Statement>,
+    /// Schema generation when the client prepared it: a server's copy must not be older.
+    pub generation: u64,
+}
+
+/// One client's prepared statements by name; the unnamed one has the empty name.
+#[derive(Debug, Default)]
+pub struct ClientStatements {
+    named: HashMap<Box<[u8]>, Named, RandomState>,
+    unnamed: Option<Named>,
+    bytes: usize,
+}
+
+/// How many named statements a client may hold, and how many bytes of text.
+const MAX_STATEMENTS: usize = 20_000;
+const MAX_STATEMENT_BYTES: usize = 64 * 1024 * 1024;
+
+impl ClientStatements {
+    /// Returns the statement the client calls `name`.
+    pub fn get(&self, name: &[u8]) -> Option<&Named> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    /// Puts `new` under `name`, or removes the name; returns what was there.
+    pub fn replace(&mut self, name: &[u8], new: Option<Named>) -> Option<Named> {
+        if name.is_empty() {
+            return std::mem::replace(&mut self.unnamed, new);
+        }
+        let added = new.as_ref().map_or(0, |named| named.statement.bytes());
+        let old = match new {
+            Some(new) => self.named.insert(name.into(), new),
+            None => self.named.remove(name),
+        };
+        self.bytes = self.bytes + added - old.as_ref().map_or(0, |named| named.statement.bytes());
+        old
+    }
+
+    /// Tells whether another named statement would be too many.
+    pub fn is_full(&self) -> bool {
+        self.named.len() >= MAX_STATEMENTS || self.bytes >= MAX_STATEMENT_BYTES
+    }
+
+    /// Forgets all named statements (DEALLOCATE ALL).
+    pub fn clear_named(&mut self) {
+        self.named = HashMap::default();
+        self.bytes = 0;
+    }
+
+    /// Forgets the unnamed statement (a simple Query does that).
+    pub fn clear_unnamed(&mut self) {
+        self.unnamed = None;
+    }
+
+    /// Returns how many named statements there are.
+    pub fn len(&self) -> usize {
+        self.named.len()
+    }
+
+    /// Tells whether there is no named statement.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class() -> Arc<Classified> {
+        Arc::new(Classified { statements: Box::default(), plain_read: Ok(()), parsed: true })
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_statement_while_somebody_holds_it() {
+        let mut table = StatementTable::new(1);
+        let one = table.intern(b"SELECT $1", b"\0\0\0\x17", 0, class);
+        let two = table.intern(b"SELECT $1", b"\0\0\0\x17", 0, || panic!("known already"));
+        assert!(Arc::ptr_eq(&one, &two));
+        assert_ne!(one.id, table.intern(b"SELECT $1", b"", 0, class).id);
+        assert_ne!(one.id, table.intern(b"SELECT $1", b"\0\0\0\x17", 7, class).id);
+        let id = one.id;
+        drop((one, two));
+        assert_ne!(table.intern(b"SELECT $1", b"\0\0\0\x17", 0, class).id, id);
+    }
+
+    #[test]
+    fn the_table_forgets_what_nobody_holds() {
+        let mut table = StatementTable::new(0);
+        for index in 0..10_000u32 {
+            table.intern(&index.to_be_bytes(), b"", 0, class);
+        }
+        assert!(table.by_hash.len() < 2100, "{}", table.by_hash.len());
+    }
+
+    #[test]
+    fn names_come_and_go() {
+        let mut table = StatementTable::new(0);
+        let named = Named { statement: table.intern(b"a", b"", 0, class), generation: 0 };
+        let mut client = ClientStatements::default();
+        assert!(client.replace(b"s", Some(named.clone())).is_none());
+        assert!(client.replace(b"", Some(named)).is_none());
+        assert_eq!(client.len(), 1);
+        assert!(client.replace(b"s", None).is_some());
+        assert_eq!(client.bytes, 0);
+        assert!(client.get(b"s").is_none());
+        assert!(client.get(b"").is_some());
+        client.clear_unnamed();
+        assert!(client.get(b"").is_none());
+    }
+}
