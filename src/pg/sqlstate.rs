@@ -37,6 +37,8 @@ codes! {
     INVALID_PASSWORD = b"28P01";
     /// `invalid_catalog_name`: no such database.
     INVALID_CATALOG_NAME = b"3D000";
+    /// `syntax_error`
+    SYNTAX_ERROR = b"42601";
     /// `duplicate_prepared_statement`
     DUPLICATE_PREPARED_STATEMENT = b"42P05";
     /// `serialization_failure`; also recovery conflicts on a standby.

@@ -137,7 +137,13 @@ mod tests {
             let address = Address::Tcp { host: "h".into(), port: id };
             let name = NodeName::new(&id.to_string());
             NodeView {
-                node: Arc::new(Node { id: NodeId(id), name, address, weight: weight.unwrap_or(1), reads: true }),
+                node: Arc::new(Node {
+                    id: NodeId(id),
+                    name,
+                    address,
+                    weight: weight.unwrap_or(1),
+                    reads: true,
+                }),
                 role: Role::Unknown { reason: String::new() },
                 timeline: None,
                 server_version: None,

@@ -16,7 +16,8 @@ use crate::wire::frame::{HEAD, Head};
 
 /// Tells what a server may not do.
 fn violation(what: &str) -> BackendStep {
-    let error = PgError::error(SqlState::PROTOCOL_VIOLATION, format!("the server broke the protocol: {what}"));
+    let error =
+        PgError::error(SqlState::PROTOCOL_VIOLATION, format!("the server broke the protocol: {what}"));
     BackendStep::Lost(Some(error))
 }
 
@@ -80,7 +81,9 @@ impl Session {
         let mut forward = self.pipeline.head().is_some_and(|head| matches!(head.answer, Answer::Forward));
         match head.tag {
             tag::DATA_ROW if self.probing() => self.read_probe(body)?,
-            tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_OUT_RESPONSE => self.expect(RESULT)?,
+            tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_OUT_RESPONSE => {
+                self.expect(RESULT)?
+            }
             tag::COPY_IN_RESPONSE => {
                 self.expect(RESULT)?;
                 self.replay.stop();
@@ -172,8 +175,7 @@ impl Session {
     /// ParameterStatus; returns whether the client is told.
     fn parameter_status(&mut self, body: &[u8], server: &mut ServerState) -> Result<bool, BackendStep> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
-        let (name, value) =
-            backend::parameter_status(body).map_err(|error| violation(&error.to_string()))?;
+        let (name, value) = backend::parameter_status(body).map_err(|error| violation(&error.to_string()))?;
         let (Some(name), Some(value)) = (text(name), text(value)) else { return Ok(false) };
         server.reported.set(name, value);
         let syncing = self.pipeline.head().is_some_and(|head| head.internal == Some(Internal::Settings));
@@ -206,7 +208,9 @@ impl Session {
         match internal {
             Some(Internal::Settings | Internal::Reapply) => return Err(cannot_apply(&fields)),
             Some(Internal::Probe) => {
-                head.completed = 0;
+                // Not known, so everything is taken to be there until a statement may have cleared it.
+                self.pinned = self.pinned.union(pins::ASKABLE);
+                self.suspected = SessionState::NONE;
                 return Ok(false);
             }
             _ => self.failed = true,
@@ -226,7 +230,7 @@ impl Session {
             head.answer = if tell { Answer::Forward } else { Answer::Swallow };
         }
         match refused {
-            Answer::Refuse(error) if fields.code == Some(SYNTAX_ERROR) => {
+            Answer::Refuse(error) if fields.code == Some(SqlState::SYNTAX_ERROR) => {
                 self.replay.answered(to_client.len());
                 error.write(to_client.write(input));
                 Ok(false)
@@ -264,7 +268,8 @@ impl Session {
         input: &[u8],
     ) -> bool {
         // "cached plan must not change result type", raised in RevalidateCachedQuery().
-        if fields.code != Some(SqlState::FEATURE_NOT_SUPPORTED) || fields.routine != b"RevalidateCachedQuery" {
+        if fields.code != Some(SqlState::FEATURE_NOT_SUPPORTED) || fields.routine != b"RevalidateCachedQuery"
+        {
             return false;
         }
         // Whatever becomes of this request, no later one should meet the outdated plan.
@@ -287,14 +292,10 @@ impl Session {
         self.expect(&[Request::Query, Request::FunctionCall, Request::Sync])?;
         self.status = TransactionStatus::read(body).map_err(|error| violation(&error.to_string()))?;
         let Some(entry) = self.pipeline.pop() else { return Ok(()) };
-        if entry.request == Request::Sync && entry.internal.is_none() {
-            self.group_open = !self.pipeline.is_empty();
-        }
+        self.group_open = self.pipeline.holds_group();
         if self.status == TransactionStatus::Idle {
             self.portals.clear();
-            if self.failed { self.parameters.rollback() } else { self.parameters.commit() }
-            self.settings_changed_if_rolled_back();
-            self.failed = false;
+            self.transaction_ended(!self.failed);
         }
         match entry.internal {
             Some(Internal::Settings) => {
@@ -338,14 +339,14 @@ impl Session {
 
 const RESULT: &[Request] = &[Request::Query, Request::Execute];
 
-const SYNTAX_ERROR: SqlState = SqlState::SYNTAX_ERROR;
-
 /// The session's settings cannot be brought to another server, so it cannot go on.
 fn cannot_apply(fields: &ErrorFields<'_>) -> BackendStep {
     let error = fields.to_error();
     BackendStep::Fatal(PgError {
         severity: crate::wire::error_response::Severity::Fatal,
-        hint: error.hint.or_else(|| Some("A setting of this session cannot be applied to its server.".into())),
+        hint: error
+            .hint
+            .or_else(|| Some("A setting of this session cannot be applied to its server.".into())),
         ..error
     })
 }

@@ -26,7 +26,8 @@ impl Session {
         if let Some(transaction) = &effects.transaction {
             self.follow_transaction(transaction, tag);
         }
-        let direct = effects.settings.iter().filter(|change| !matches!(change, SettingChange::SetFromBind { .. }));
+        let direct =
+            effects.settings.iter().filter(|change| !matches!(change, SettingChange::SetFromBind { .. }));
         for change in direct.chain(bound) {
             self.follow_setting(change);
         }
@@ -73,18 +74,22 @@ impl Session {
         }
     }
 
-    fn transaction_ended(&mut self, kept: bool) {
-        if kept { self.parameters.commit() } else { self.parameters.rollback() }
-        self.settings_changed();
+    /// Follows the end of a transaction, which kept or undid its changes.
+    pub(super) fn transaction_ended(&mut self, kept: bool) {
+        if kept {
+            self.parameters.commit();
+        } else if self.parameters.rollback() {
+            self.settings_changed();
+        }
         self.failed = false;
-        self.local_environment = false;
+        self.local_settings = false;
     }
 
     fn follow_setting(&mut self, change: &SettingChange) {
         match change {
             SettingChange::SetFromBind { local: false, .. } => self.untracked(),
             SettingChange::Set { local: true, .. } | SettingChange::Reset { local: true, .. } => {
-                self.local_environment = true;
+                self.local_settings = true;
             }
             _ => {}
         }

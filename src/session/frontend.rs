@@ -255,8 +255,10 @@ impl Session {
             self.refuse(turn, error);
             return Ok(());
         }
-        let (reading, environment) = (self.reading, self.environment);
+        let reading = self.reading;
         let Context { classifier, statements, schema_generation, .. } = &mut *turn.context;
+        let environment =
+            if self.local_settings { statements.unique_environment() } else { self.environment };
         let generation = *schema_generation;
         let statement = statements.intern(parse.text, parse.types, environment, || {
             if reading.utf8 || parse.text.is_ascii() {

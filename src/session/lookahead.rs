@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::frontend::{next_message, WHOLE_MESSAGE};
+use super::frontend::{WHOLE_MESSAGE, next_message};
 use super::machine::{Context, PoolMode, Session};
 use crate::routing::{self, Need, Reason, Target};
 use crate::sql::{Classified, NeedsPrimary};
@@ -14,11 +14,7 @@ impl Session {
     ///
     /// A standby gets a group only if all of it is there and every statement in it is a plain read: once begun, a
     /// group cannot move (data-plane rules 4a.17 and 4g.6).
-    pub(super) fn route(
-        &self,
-        input: &[u8],
-        context: &mut Context<'_>,
-    ) -> Result<Option<Need>, Malformed> {
+    pub(super) fn route(&self, input: &[u8], context: &mut Context<'_>) -> Result<Option<Need>, Malformed> {
         if self.mode == PoolMode::Session {
             return Ok(Some(Need::primary(Reason::SessionMode)));
         }
@@ -83,6 +79,7 @@ impl Session {
     fn route_bind(&self, statement: &[u8], parsed: &[(&[u8], Arc<Classified>)]) -> Need {
         let in_group = parsed.iter().rev().find(|(name, _)| *name == statement).map(|(_, class)| class);
         let class = in_group.or_else(|| self.statements.get(statement).map(|named| &named.statement.class));
-        class.map_or(Need::primary(Reason::Statement(NeedsPrimary::Unparsed)), |class| routing::of_text(class))
+        class
+            .map_or(Need::primary(Reason::Statement(NeedsPrimary::Unparsed)), |class| routing::of_text(class))
     }
 }

@@ -82,6 +82,10 @@ pub struct Session {
     pub(super) reading: Reading,
     /// Stands for the settings that change how SQL text is parsed; part of a shared statement's identity.
     pub(super) environment: u64,
+    /// SET LOCAL was used in this transaction, so texts prepared in it are not shared.
+    pub(super) local_settings: bool,
+    /// The server was sent DISCARD ALL for a client that is gone.
+    pub(super) discarded: bool,
     pub(super) statements: ClientStatements,
     pub(super) portals: Portals,
     pub(super) pipeline: Pipeline,
@@ -164,6 +168,8 @@ impl Session {
             environment: environment(&startup),
             parameters: Parameters::new(startup),
             told,
+            local_settings: false,
+            discarded: false,
             statements: ClientStatements::default(),
             portals: Portals::default(),
             pipeline: Pipeline::default(),
@@ -210,6 +216,10 @@ impl Session {
     pub fn detach(&mut self, server: &mut ServerState) {
         self.attached = false;
         self.portals.clear();
+        if self.discarded {
+            server.prepared.clear();
+            server.unnamed = None;
+        }
         if !Arc::ptr_eq(&server.applied, self.parameters.current()) {
             server.applied = self.parameters.current().clone();
         }
@@ -222,7 +232,8 @@ impl Session {
         if !self.attached {
             return Parting::Nothing;
         }
-        let midway = !self.pipeline.is_empty() || self.group_open || self.passing > 0 || self.answering.bytes > 0;
+        let midway =
+            !self.pipeline.is_empty() || self.group_open || self.passing > 0 || self.answering.bytes > 0;
         let lasting = SessionState::LIBRARY.union(SessionState::RANDOM_SEED).union(SessionState::DBLINK);
         if midway || self.pinned.union(self.suspected).intersects(lasting) {
             return Parting::Close { running: !self.pipeline.is_empty() };
@@ -234,12 +245,14 @@ impl Session {
         }
         if dirty {
             self.ask(Internal::Helper, "DISCARD ALL", to_server);
+            self.parameters = Parameters::new(Arc::default());
+            self.discarded = true;
         }
         self.mode = PoolMode::Transaction;
         self.pinned = SessionState::NONE;
         self.suspected = SessionState::NONE;
         self.reapply = false;
-        if self.pipeline.is_empty() { Parting::Nothing } else { Parting::Clean { discard: dirty } }
+        if self.pipeline.is_empty() { Parting::Nothing } else { Parting::Clean }
     }
 
     /// Answers the client for a server that is gone. Returns `Err` with what to tell the client before closing
@@ -248,7 +261,8 @@ impl Session {
     /// Statements outside a transaction fail and the session lives; a transaction or a pin was lost with the server.
     pub fn server_lost(&mut self, error: Option<PgError>, to_client: &mut Outbox) -> Result<(), PgError> {
         let error = error.unwrap_or_else(lost_connection);
-        let held = self.status != TransactionStatus::Idle || !self.pinned.is_empty() || self.answering.bytes > 0;
+        let held =
+            self.status != TransactionStatus::Idle || !self.pinned.is_empty() || self.answering.bytes > 0;
         let fresh = self.pipeline.serves_client() || self.group_open;
         self.attached = false;
         self.busy = false;
@@ -345,6 +359,21 @@ impl Session {
         self.replay.take()
     }
 
+    /// Notes that what waited for the client is on its way: requests answered in part cannot be run again.
+    pub fn answers_sent(&mut self) {
+        self.replay.sent();
+    }
+
+    /// Gives memory back that only a working session needs.
+    pub fn rest(&mut self) {
+        self.replay.shrink();
+    }
+
+    /// Returns how many named prepared statements the client holds.
+    pub fn prepared_count(&self) -> usize {
+        self.statements.count()
+    }
+
     /// Returns the names of the pins that hold.
     pub fn pin_names(&self) -> impl Iterator<Item = &'static str> {
         pins::names(self.pinned)
@@ -356,11 +385,8 @@ impl Session {
 pub enum Parting {
     /// No server, or one that can go back as it is.
     Nothing,
-    /// Wait until the server has been cleaned; `discard` tells that it starts anew.
-    Clean {
-        /// DISCARD ALL is among it.
-        discard: bool,
-    },
+    /// Wait until the server has been cleaned.
+    Clean,
     /// Close the connection; `running` tells that a statement is still at work and should be cancelled.
     Close {
         /// A statement is running.
@@ -375,7 +401,8 @@ fn lost_connection() -> PgError {
 
 /// Hashes the settings under which SQL text is parsed (FNV-1a). 0 when none of them differs from the server's.
 fn environment(settings: &Settings) -> u64 {
-    const PARSING: [&str; 4] = ["role", "search_path", "session_authorization", "standard_conforming_strings"];
+    const PARSING: [&str; 4] =
+        ["role", "search_path", "session_authorization", "standard_conforming_strings"];
     let mut hash = 0u64;
     for name in PARSING {
         for byte in settings.get(name).into_iter().flat_map(|value| name.bytes().chain(value.bytes())) {

@@ -25,7 +25,10 @@ impl Settings {
     /// Collects settings; a name that occurs twice keeps its last value.
     pub fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
         Settings(
-            values.into_iter().map(|(name, value)| (name.to_ascii_lowercase().into(), value.into())).collect(),
+            values
+                .into_iter()
+                .map(|(name, value)| (name.to_ascii_lowercase().into(), value.into()))
+                .collect(),
         )
     }
 
@@ -178,12 +181,16 @@ impl Parameters {
         self.savepoints.clear();
     }
 
-    /// Follows the end of a transaction that undid its changes.
-    pub fn rollback(&mut self) {
-        if let Some(before) = self.before.take() {
-            self.current = before;
-        }
+    /// Follows the end of a transaction that undid its changes; returns whether there were any.
+    pub fn rollback(&mut self) -> bool {
         self.savepoints.clear();
+        match self.before.take() {
+            Some(before) => {
+                self.current = before;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Returns the settings that hold now.
@@ -194,12 +201,6 @@ impl Parameters {
     /// Returns the settings of the startup packet.
     pub fn startup(&self) -> &Arc<Settings> {
         &self.startup
-    }
-
-    /// Exchanges the settings for an equal map that other sessions share.
-    pub fn share(&mut self, equal: Arc<Settings>) {
-        debug_assert_eq!(*self.current, *equal);
-        self.current = equal;
     }
 }
 
@@ -214,8 +215,7 @@ pub fn same(one: &Arc<Settings>, other: &Arc<Settings>) -> bool {
 pub fn sync_sql(applied: &Settings, wanted: &Settings) -> Option<String> {
     let mut sql = String::new();
     let identity_differs = IDENTITY.iter().any(|name| applied.get(name) != wanted.get(name));
-    let others_differ =
-        applied.iter().filter(not_identity).ne(wanted.iter().filter(not_identity));
+    let others_differ = applied.iter().filter(not_identity).ne(wanted.iter().filter(not_identity));
     if !identity_differs && !others_differ {
         return None;
     }
@@ -242,11 +242,14 @@ pub fn reapply_sql(current: &Settings, startup: &Settings) -> Option<String> {
     let mut sql = String::new();
     let same = startup.iter().filter(|(name, value)| current.get(name) == Some(value));
     for (name, value) in same {
-        match name {
-            "role" => drop(write!(sql, "SET ROLE {};", quote_literal(value))),
-            "session_authorization" => drop(write!(sql, "SET SESSION AUTHORIZATION {};", quote_literal(value))),
-            _ => push_set_config(&mut sql, [(name, value)].into_iter()),
-        }
+        let _ = match name {
+            "role" => write!(sql, "SET ROLE {};", quote_literal(value)),
+            "session_authorization" => write!(sql, "SET SESSION AUTHORIZATION {};", quote_literal(value)),
+            _ => {
+                push_set_config(&mut sql, [(name, value)].into_iter());
+                Ok(())
+            }
+        };
     }
     (!sql.is_empty()).then_some(sql)
 }
@@ -358,7 +361,8 @@ mod tests {
         let sync = |from: &[(&str, &str)], to: &[(&str, &str)]| sync_sql(&settings(from), &settings(to));
         assert_eq!(sync(&[("a", "1")], &[("a", "1")]), None);
         assert_eq!(
-            sync(&[("a", "1"), ("my.x", "2"), ("c", "3")], &[("b", "it's"), ("c", "3"), ("d", r"\")]).unwrap(),
+            sync(&[("a", "1"), ("my.x", "2"), ("c", "3")], &[("b", "it's"), ("c", "3"), ("d", r"\")])
+                .unwrap(),
             r#"RESET "a";RESET "my"."x";SELECT pg_catalog.set_config('b','it''s',false),pg_catalog.set_config('d',E'\\',false);"#
         );
         assert_eq!(

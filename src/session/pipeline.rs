@@ -59,6 +59,8 @@ pub enum Internal {
     Probe,
     /// Part of another request: a Parse, Close or Sync put before or behind it.
     Helper,
+    /// The end of requests that will be run again.
+    Replay,
 }
 
 /// A name that changes its meaning with this request, so that it can be undone if the request never runs.
@@ -178,14 +180,20 @@ impl Pipeline {
         self.entries.is_empty()
     }
 
-    /// Returns how many requests are not answered.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Tells whether the server is at work for the client (and not only for us).
     pub fn serves_client(&self) -> bool {
         self.entries.front().is_some_and(|head| head.internal.is_none())
+    }
+
+    /// Tells whether the last request is a Sync and no other is.
+    pub fn ends_with_its_only_sync(&self) -> bool {
+        self.entries.iter().position(|entry| entry.request == Request::Sync)
+            == self.entries.len().checked_sub(1)
+    }
+
+    /// Tells whether part of an extended-protocol group is outstanding.
+    pub fn holds_group(&self) -> bool {
+        self.entries.iter().any(|entry| entry.request.is_extended() || entry.request == Request::Sync)
     }
 
     /// Tells whether a COPY may begin with what is outstanding.

@@ -34,8 +34,8 @@ impl Reported {
             return false;
         }
         let values = Arc::make_mut(&mut self.0);
-        match values.iter_mut().find(|(known, _)| &**known == name) {
-            Some((_, known)) => *known = value.into(),
+        match values.iter().position(|(known, _)| &**known == name) {
+            Some(at) => values[at].1 = value.into(),
             None if values.len() < MAX_PARAMETERS => values.push((name.into(), value.into())),
             None => return false,
         }
@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn the_endpoint_never_looks_like_a_standby() {
-        let standby = Reported::new([("in_hot_standby".into(), "on".into()), ("TimeZone".into(), "UTC".into())]);
+        let standby =
+            Reported::new([("in_hot_standby".into(), "on".into()), ("TimeZone".into(), "UTC".into())]);
         let view = standby.as_endpoint();
         assert_eq!(view.get("in_hot_standby"), Some("off"));
         assert_eq!(view.get("TimeZone"), Some("UTC"));

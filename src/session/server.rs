@@ -104,6 +104,13 @@ impl ServerStatements {
         self.remove(oldest)
     }
 
+    /// Notes that the plans may be out of date: each is parsed again at its next use.
+    pub fn outdate(&mut self) {
+        for known in self.by_id.values_mut() {
+            known.generation = 0;
+        }
+    }
+
     /// Notes DEALLOCATE ALL.
     pub fn clear(&mut self) {
         self.by_id.clear();

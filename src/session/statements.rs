@@ -72,7 +72,8 @@ impl StatementTable {
     ) -> Arc<Statement> {
         let hash = self.hasher.hash_one((Content(text), Content(types), environment));
         let bucket = self.by_hash.entry(hash).or_default();
-        let known = bucket.iter().filter_map(Weak::upgrade).find(|known| known.matches(text, types, environment));
+        let known =
+            bucket.iter().filter_map(Weak::upgrade).find(|known| known.matches(text, types, environment));
         if let Some(known) = known {
             return known;
         }
@@ -80,7 +81,9 @@ impl StatementTable {
         let id = (self.worker as u64) << 48 | self.next;
         let statement = Arc::new(Statement {
             id,
-            server_name: [SERVER_NAME_PREFIX, format!("{}_{}", self.worker, self.next).as_bytes()].concat().into(),
+            server_name: [SERVER_NAME_PREFIX, format!("{}_{}", self.worker, self.next).as_bytes()]
+                .concat()
+                .into(),
             text: text.into(),
             types: types.into(),
             class: classify(),
@@ -90,6 +93,12 @@ impl StatementTable {
         bucket.push(Arc::downgrade(&statement));
         self.sweep();
         statement
+    }
+
+    /// Returns an environment that no other statement has.
+    pub fn unique_environment(&mut self) -> u64 {
+        self.next += 1;
+        u64::MAX - self.next
     }
 
     /// Drops the places of statements nobody holds, at a cost shared over the insertions since the last time.
@@ -166,13 +175,8 @@ impl ClientStatements {
     }
 
     /// Returns how many named statements there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.named.len()
-    }
-
-    /// Tells whether there is no named statement.
-    pub fn is_empty(&self) -> bool {
-        self.named.is_empty()
     }
 }
 
@@ -213,7 +217,7 @@ mod tests {
         let mut client = ClientStatements::default();
         assert!(client.replace(b"s", Some(named.clone())).is_none());
         assert!(client.replace(b"", Some(named)).is_none());
-        assert_eq!(client.len(), 1);
+        assert_eq!(client.count(), 1);
         assert!(client.replace(b"s", None).is_some());
         assert_eq!(client.bytes, 0);
         assert!(client.get(b"s").is_none());
