@@ -1,0 +1,429 @@
+//! One pool: clients check servers out and give them back; connections are opened in the background.
+//!
+//! The accounting is in [`core`](super::core), under a mutex that is never held across an await, a write to a
+//! socket or the drop of a server. Lock order: pool, then budget.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::budget::Account;
+use super::connection::Server;
+use super::core::{Core, Counts, Home, Patience, Put, Taken, Ticket};
+use super::desk::Desk;
+use super::error::{CheckoutError, ConnectError, ConnectFailure};
+use super::identity::Identity;
+use super::opening::Opening;
+use super::registry::{Permit, Shared};
+use crate::topology::NodeId;
+
+/// What a pool did since it was made, and what it holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Servers and waiters now.
+    pub counts: Counts,
+    /// Checkouts that had to wait.
+    pub waits: u64,
+    /// Waits that ended in a timeout.
+    pub timeouts: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// Attempts to connect that failed.
+    pub connect_failures: u64,
+}
+
+/// The server connections to one node, for one database and user.
+pub struct Pool {
+    pub(super) id: u64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) account: Account,
+    identity: Arc<Identity>,
+    inner: Mutex<Inner>,
+    /// Whether it stands in the budget's queue.
+    blocked: AtomicBool,
+}
+
+struct Inner {
+    core: Core<Box<Server>>,
+    desk: Desk<Outcome>,
+    last_failure: Option<Arc<ConnectError>>,
+    retry_armed: bool,
+    unused_since: Option<Instant>,
+    stats: PoolStats,
+}
+
+type Outcome = Result<Box<Server>, CheckoutError>;
+
+impl Pool {
+    pub(super) fn new(id: u64, shared: Arc<Shared>, node: NodeId, identity: Arc<Identity>) -> Arc<Self> {
+        let inner = Inner {
+            core: Core::new(shared.settings().limits()),
+            desk: Desk::new(),
+            last_failure: None,
+            retry_armed: false,
+            unused_since: None,
+            stats: PoolStats::default(),
+        };
+        let account = Account { node, user: identity.user().clone(), database: identity.database().clone() };
+        Arc::new(Pool {
+            id,
+            shared,
+            account,
+            identity,
+            inner: Mutex::new(inner),
+            blocked: AtomicBool::new(false),
+        })
+    }
+
+    /// Takes an idle server if that needs no wait and no check: the last one released on worker `home`, else the last
+    /// of any. `None` when others wait already. Allocates nothing.
+    pub fn try_checkout(self: &Arc<Self>, home: Home) -> Option<Box<Server>> {
+        loop {
+            let Taken::Fresh(mut server, _) = self.lock().core.take(home, self.shared.now(), true) else {
+                return None;
+            };
+            server.check_out(Arc::clone(self));
+            if server.stream.is_quiet() {
+                return Some(server);
+            }
+            // Closed by the server meanwhile; dropping it makes room.
+        }
+    }
+
+    /// Checks a server out, waiting in line for one up to `checkout_timeout`.
+    ///
+    /// Cancel-safe: a future dropped before it is ready leaves the line, and a server already handed to it goes to the
+    /// next. Timeouts are the janitor's work ([`Registry::run_janitor`](super::Registry::run_janitor)).
+    pub async fn checkout(self: &Arc<Self>, home: Home, patience: Patience) -> Outcome {
+        loop {
+            match self.take_or_wait(home, patience) {
+                Found::Fresh(server) => return Ok(server),
+                Found::Check(mut server) => {
+                    if server.check().await {
+                        return Ok(server);
+                    }
+                    drop(server);
+                    let stale = self.lock().core.drop_unchecked(self.shared.clock());
+                    drop(stale);
+                }
+                Found::Waiting(waiting) => return waiting.await,
+                Found::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Returns the node it connects to.
+    pub fn node(&self) -> NodeId {
+        self.account.node
+    }
+
+    /// Returns as whom it logs in.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Returns what it holds and did.
+    pub fn stats(&self) -> PoolStats {
+        let inner = self.lock();
+        PoolStats { counts: inner.core.counts(), ..inner.stats }
+    }
+
+    /// Returns why the last attempt to connect failed, while none has succeeded since.
+    pub fn failure(&self) -> Option<Arc<ConnectError>> {
+        self.lock().last_failure.clone()
+    }
+
+    /// Closes the idle servers now and the others at their release.
+    pub fn retire_all(self: &Arc<Self>) {
+        let idle = self.lock().core.retire_all();
+        drop(idle);
+        self.pump();
+    }
+
+    /// Takes a server back; called by the server, which no longer refers to this pool.
+    pub(super) fn put_back(self: &Arc<Self>, server: Box<Server>) {
+        let mut inner = self.lock();
+        // Looked at under the lock: a pool that blocks later will find what goes idle here by itself.
+        let contended = self.shared.has_blocked_pools();
+        if contended && self.shared.must_yield(&self.account) {
+            inner.core.closed();
+            drop(inner);
+            drop(server);
+            return self.pump();
+        }
+        let lease = server.lease();
+        let put = inner.core.put(server, lease, self.shared.now());
+        self.settle(put, inner);
+        if contended {
+            self.shared.make_room();
+        }
+    }
+
+    /// Takes note that a server in use is gone.
+    pub(super) fn closed(self: &Arc<Self>, permit: Option<Permit>) {
+        self.lock().core.closed();
+        // Before our own next attempt: pools that wait for the shared limit come first.
+        drop(permit);
+        self.pump();
+    }
+
+    pub(super) fn connected(self: &Arc<Self>, server: Box<Server>) {
+        let mut inner = self.lock();
+        inner.stats.connects += 1;
+        inner.last_failure = None;
+        let lease = server.lease();
+        let put = inner.core.connected(server, lease, self.shared.clock());
+        self.settle(put, inner);
+        // After a failure one attempt is made at a time; now all that are wanted may be.
+        self.pump();
+    }
+
+    pub(super) fn connect_failed(self: &Arc<Self>, error: ConnectError, permit: Option<Permit>) {
+        let error = Arc::new(error);
+        let mut inner = self.lock();
+        inner.stats.connect_failures += 1;
+        inner.last_failure = Some(Arc::clone(&error));
+        let tickets = inner.core.connect_failed(error.is_permanent(), Instant::now());
+        self.fail(tickets, inner, |_| CheckoutError::Connect(Arc::clone(&error)));
+        drop(permit);
+        self.pump();
+    }
+
+    /// Does what is due by the clock; returns whether the pool has been of no use for longer than `idle_timeout`.
+    pub(super) fn tick(self: &Arc<Self>, now: Instant) -> bool {
+        let settings = self.shared.settings();
+        let mut inner = self.lock();
+        inner.core.set_limits(settings.limits());
+        let broken = inner.core.drop_idle_where(|server| !server.stream.is_quiet());
+        let due = inner.core.tick(now);
+        inner.stats.timeouts += due.timed_out.len() as u64;
+        let counts = inner.core.counts();
+        let unused = counts == Counts::default();
+        let since = unused.then(|| inner.unused_since.unwrap_or(now));
+        inner.unused_since = since;
+        self.fail(due.timed_out, inner, |last_failure| CheckoutError::Timeout {
+            waited: settings.checkout_timeout,
+            last_failure,
+        });
+        drop((broken, due.close));
+        self.pump();
+        self.keep_up(now);
+        since.is_some_and(|since| now.saturating_duration_since(since) >= settings.idle_timeout)
+    }
+
+    /// Tells whether clients wait for long and there is not a single server for them.
+    pub(super) fn is_starving(&self, now: Instant, after: std::time::Duration) -> bool {
+        let inner = self.lock();
+        let counts = inner.core.counts();
+        counts.in_use + counts.idle + counts.connecting == 0
+            && inner.core.waiting_since().is_some_and(|since| now.saturating_duration_since(since) >= after)
+    }
+
+    /// Gives up an idle server for the sake of another pool; its drop makes the room.
+    pub(super) fn evict(&self) -> Option<Box<Server>> {
+        self.lock().core.evict()
+    }
+
+    /// Ends all waits and closes what is idle: the node is gone.
+    pub(super) fn shut(self: &Arc<Self>, error: ConnectFailure) {
+        let error = Arc::new(ConnectError { node: self.shared.node_name(self.node()), cause: error });
+        let mut inner = self.lock();
+        let idle = inner.core.retire_all();
+        let tickets = inner.core.fail_all();
+        self.fail(tickets, inner, |_| CheckoutError::Connect(Arc::clone(&error)));
+        drop(idle);
+    }
+
+    /// Opens what is wanted and allowed, at the cost of other pools' idle servers where a shared limit is reached.
+    pub(super) fn pump(self: &Arc<Self>) {
+        if !self.open_wanted() {
+            self.shared.make_room();
+        }
+    }
+
+    /// Opens what is wanted; false when a shared limit forbids more and the pool waits for room.
+    pub(super) fn open_wanted(self: &Arc<Self>) -> bool {
+        loop {
+            let mut inner = self.lock();
+            let now = self.shared.clock();
+            let Some(home) = inner.core.wants_connect(now) else {
+                self.arm_retry(&mut inner, now);
+                drop(inner);
+                self.leave_queue();
+                return true;
+            };
+            if !self.open_one(inner, home) {
+                return !self.blocked.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn keep_up(self: &Arc<Self>, now: Instant) {
+        loop {
+            let inner = self.lock();
+            if !inner.core.wants_upkeep(now) || !self.open_one(inner, self.shared.janitor_home()) {
+                return;
+            }
+        }
+    }
+
+    /// Starts one attempt; false when a shared limit forbids it or there is no runtime to run it.
+    fn open_one(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, home: Home) -> bool {
+        let Some(runtime) = self.shared.runtime(home) else {
+            self.leave_queue();
+            return false;
+        };
+        let Some(permit) = self.shared.permit(self) else {
+            self.blocked.store(true, Ordering::Relaxed);
+            return false;
+        };
+        self.blocked.store(false, Ordering::Relaxed);
+        let lease = inner.core.begin_connect(home);
+        drop(inner);
+        runtime.spawn(Opening::new(Arc::clone(self), lease, permit).run());
+        true
+    }
+
+    fn leave_queue(&self) {
+        if self.blocked.swap(false, Ordering::Relaxed) {
+            self.shared.withdraw(self.id);
+        }
+    }
+
+    /// Sees to it that the end of a pause after failures is noticed while somebody waits for it.
+    fn arm_retry(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
+        let Some(at) = inner.core.retry_at().filter(|at| *at > now) else { return };
+        let Some(runtime) = self.shared.runtime(Home::default()) else { return };
+        if inner.retry_armed || inner.core.counts().waiting == 0 {
+            return;
+        }
+        inner.retry_armed = true;
+        let pool = Arc::clone(self);
+        runtime.spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            pool.lock().retry_armed = false;
+            pool.pump();
+        });
+    }
+
+    fn take_or_wait(self: &Arc<Self>, home: Home, patience: Patience) -> Found<'_> {
+        let now = self.shared.clock();
+        let mut inner = self.lock();
+        match inner.core.take(home, now, false) {
+            Taken::Fresh(mut server, _) => {
+                drop(inner);
+                server.check_out(Arc::clone(self));
+                if server.stream.is_quiet() { Found::Fresh(server) } else { Found::Check(server) }
+            }
+            Taken::Check(mut server, _) => {
+                drop(inner);
+                server.check_out(Arc::clone(self));
+                Found::Check(server)
+            }
+            Taken::Wait => {
+                // In the pause after a failure nobody is going to try; whoever can go elsewhere should.
+                if patience == Patience::FailFast
+                    && inner.core.is_pausing(now)
+                    && let Some(failure) = &inner.last_failure
+                {
+                    return Found::Failed(CheckoutError::Connect(Arc::clone(failure)));
+                }
+                let ticket = inner.desk.open();
+                inner.core.enqueue(ticket, home, patience, now);
+                inner.stats.waits += 1;
+                drop(inner);
+                let waiting = Waiting { pool: self, ticket, picked_up: false };
+                self.pump();
+                Found::Waiting(waiting)
+            }
+        }
+    }
+
+    /// Does what the accounting said of a server that came back or came new.
+    fn settle(self: &Arc<Self>, put: Put<Box<Server>>, mut inner: MutexGuard<'_, Inner>) {
+        match put {
+            Put::Idle => {}
+            Put::HandTo(ticket, mut server, _) => {
+                server.check_out(Arc::clone(self));
+                let waker = inner.desk.deliver(ticket, Ok(server));
+                drop(inner);
+                wake(waker);
+            }
+            Put::Close(server) => {
+                drop(inner);
+                drop(server);
+                self.pump();
+            }
+        }
+    }
+
+    fn fail(
+        &self,
+        tickets: Vec<Ticket>,
+        mut inner: MutexGuard<'_, Inner>,
+        error: impl Fn(Option<Arc<ConnectError>>) -> CheckoutError,
+    ) {
+        let failure = inner.last_failure.clone();
+        let wakers: Vec<_> = tickets
+            .into_iter()
+            .map(|ticket| inner.desk.deliver(ticket, Err(error(failure.clone()))))
+            .collect();
+        drop(inner);
+        wakers.into_iter().for_each(wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no panic happens under this lock")
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+enum Found<'a> {
+    Fresh(Box<Server>),
+    Check(Box<Server>),
+    Waiting(Waiting<'a>),
+    Failed(CheckoutError),
+}
+
+/// A client's place in the line.
+struct Waiting<'a> {
+    pool: &'a Arc<Pool>,
+    ticket: Ticket,
+    picked_up: bool,
+}
+
+impl Future for Waiting<'_> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let outcome = self.pool.lock().desk.poll(self.ticket, cx);
+        self.picked_up = outcome.is_ready();
+        outcome
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.picked_up {
+            return;
+        }
+        let mut inner = self.pool.lock();
+        let outcome = inner.desk.close(self.ticket);
+        if outcome.is_none() {
+            inner.core.forget(self.ticket);
+        }
+        drop(inner);
+        // Handed over and never picked up: nobody has used it, the next one may.
+        if let Some(Ok(server)) = outcome {
+            server.release();
+        }
+    }
+}
