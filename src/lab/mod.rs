@@ -9,11 +9,14 @@
 
 mod binaries;
 mod cluster;
+pub mod demo;
 mod error;
 mod node;
 mod ports;
+mod proxy_process;
 mod psql;
 mod run_as;
+pub mod script;
 mod settings;
 mod spawner;
 mod template;
@@ -23,4 +26,5 @@ pub use binaries::Binaries;
 pub use cluster::{Cluster, Options, Tls};
 pub use error::Error;
 pub use node::Shutdown;
-pub use workdir::reap_stale;
+pub use proxy_process::{ProxyOptions, ProxyProcess};
+pub use workdir::{holds_a_lab, reap_stale};

@@ -35,7 +35,6 @@ impl Port {
             .ok_or(Error::NoPort { low: LOW, high: HIGH })
     }
 
-    #[allow(dead_code)] // the demo's wished port comes next
     /// Reserves `number`, or `None` when someone has it.
     pub(super) fn exactly(number: u16) -> Result<Option<Port>, Error> {
         Ok(try_reserve(&lock_directory()?, number))

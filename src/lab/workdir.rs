@@ -31,7 +31,8 @@ impl Workdir {
         Workdir::guarded(path, false)
     }
 
-    /// Uses a directory the user named; `keep` leaves it there at the end.
+    /// Uses a directory the user named; `keep` leaves it there at the end. It must be new, empty, or a lab's
+    /// already: anything else is refused untouched, since without `keep` all of it is removed at the end.
     pub(super) fn named(path: &Path, keep: bool, run_as: RunAs) -> Result<Workdir, Error> {
         if !path.exists() {
             make_private(path).map_err(Error::file("cannot create", path))?;
@@ -40,6 +41,11 @@ impl Workdir {
         if let Some(barred) = run_as.barred_from(&path) {
             let reason =
                 format!("the unprivileged user the servers run as may not enter {}", barred.display());
+            return Err(Error::Directory { path, reason });
+        }
+        let mut entries = fs::read_dir(&path).map_err(Error::file("cannot read", &path))?;
+        if entries.next().is_some() && !holds_a_lab(&path) {
+            let reason = "is not empty and was not made by `bellwether demo`".to_owned();
             return Err(Error::Directory { path, reason });
         }
         Workdir::guarded(path, keep)
@@ -69,6 +75,11 @@ impl Drop for Workdir {
             let _ = guard.wait();
         }
     }
+}
+
+/// Whether a lab's data lies in this directory.
+pub fn holds_a_lab(directory: &Path) -> bool {
+    directory.join(MARKER).exists()
 }
 
 /// Removes what labs left behind whose owner and guard were both killed. Returns how many there were.
@@ -102,6 +113,9 @@ pub(super) fn cache_root() -> Result<PathBuf, Error> {
 }
 
 const PREFIX: &str = "bellwether-lab-";
+
+/// Marks a directory as a lab's; holds the name of the present primary.
+pub(super) const MARKER: &str = "bellwether-lab.primary";
 
 /// Waits for its standard input to close (which it does when the lab's process is gone, however it went), then
 /// stops what still runs on the directory and removes it. `$1` is the directory, `$2` the signal: `INT` (fast
@@ -181,6 +195,17 @@ mod tests {
         assert_eq!(owner_is_gone(&format!("{PREFIX}{pid}-{}-0", started + 1)), Some(true));
         assert_eq!(owner_is_gone("bellwether-lab-cache-0"), None);
         assert_eq!(owner_is_gone("something-else"), None);
+    }
+
+    #[test]
+    fn a_directory_with_other_things_in_it_is_left_alone() {
+        let path = std::env::temp_dir().join(format!("bellwether-foreign-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("thesis"), "years of work").unwrap();
+        let refused = Workdir::named(&path, false, RunAs::choose()).unwrap_err().to_string();
+        assert!(refused.contains("is not empty"), "{refused}");
+        assert_eq!(fs::read_to_string(path.join("thesis")).unwrap(), "years of work");
+        fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]
