@@ -36,6 +36,17 @@ pub enum Role {
     },
 }
 
+impl Role {
+    /// Returns the role in one word: `primary`, `standby` or `unknown`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Role::Primary { .. } => "primary",
+            Role::Standby(_) => "standby",
+            Role::Unknown { .. } => "unknown",
+        }
+    }
+}
+
 /// One node and what is observed of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeView {
@@ -54,7 +65,9 @@ pub struct NodeView {
 /// Who is what at one moment. Nodes stand at the index of their [`NodeId`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Grows by one with each snapshot that differs from the one before.
+    /// Grows by one with each snapshot that routes otherwise than the one before
+    /// ([`routes_like`](Self::routes_like)). Positions move within one version, so that whoever waits for a
+    /// version is woken only when there is something to decide anew.
     pub version: u64,
     /// Number of the leadership; grows whenever the primary or its timeline changes. 0 before the first primary.
     pub term: u64,

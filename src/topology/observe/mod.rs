@@ -1,0 +1,325 @@
+//! Turns what single nodes report into one snapshot: who is primary, who takes reads, and why.
+//!
+//! This is observation, not election: someone else promotes, and we follow what we see.
+//!
+//! | Seen | Primary |
+//! |---|---|
+//! | some node not asked yet | none: the one not asked may be the true one |
+//! | exactly one node not in recovery | that one |
+//! | several, on different timelines | the one on the highest |
+//! | several, on one timeline | the present one; without one, the furthest in WAL |
+//! | only nodes on a timeline older than the last primary's | none, unless that primary itself went back |
+//! | none | none |
+//!
+//! A standby takes reads while it is on the primary's timeline and streams. One that stopped streaming loses
+//! them as soon as the primary is known to live; when it is the primary that died, its standbys serve on.
+
+mod member;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::member::{Feed, Member};
+use super::{Change, Node, NodeId, NodeName, NodeView, Report, Role, Snapshot, Standby, Standing};
+use crate::pg::Timeline;
+
+/// How many reports in a row change our mind about a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Failures in a row until a node counts as gone.
+    pub fall: u32,
+    /// Answers in a row until a node that was gone counts again. A node never seen before needs one.
+    pub rise: u32,
+}
+
+/// How soon nodes should be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// All is settled: at the usual interval.
+    Calm,
+    /// There is no primary, or it is in doubt: at once, and often.
+    Urgent,
+}
+
+/// The memory behind the snapshots. Feed it reports; read [`snapshot`](Self::snapshot).
+#[derive(Debug)]
+pub struct Observer {
+    limits: Thresholds,
+    members: Vec<Member>,
+    /// The last primary and its timeline, kept while there is none.
+    led: Option<(NodeId, Timeline)>,
+    conflict: Option<String>,
+    snapshot: Snapshot,
+}
+
+/// Who should be followed, and why.
+struct Choice {
+    primary: Option<usize>,
+    reason: String,
+    conflict: Option<String>,
+}
+
+impl Observer {
+    /// Begins with nothing known. `nodes` stand at the index of their ids.
+    pub fn new(nodes: Vec<Arc<Node>>, limits: Thresholds) -> Self {
+        let members: Vec<_> = nodes.into_iter().map(Member::new).collect();
+        let mut observer =
+            Observer { limits, members, led: None, conflict: None, snapshot: Snapshot::default() };
+        observer.snapshot = observer.draw(None, None, 0, None);
+        observer
+    }
+
+    /// Takes what came of a probe of `node` that began at `asked_at` and ended at `now`; returns what is
+    /// worth telling. Reports of one node must come in the order of their probes.
+    pub fn step(&mut self, node: NodeId, report: Report, asked_at: Instant, now: Instant) -> Vec<Change> {
+        let Some(member) = self.members.get_mut(usize::from(node.0)) else { return Vec::new() };
+        member.take(report, asked_at, now, &self.limits);
+
+        let identifier = self.shared_identifier();
+        let Choice { primary, reason, conflict } = self.choose(identifier);
+        self.settle_feeds(primary);
+        let leads = primary.and_then(|i| Some((NodeId(i as u16), self.members[i].writable()?.0)));
+        let term = self.snapshot.term + u64::from(leads.is_some() && leads != self.led);
+        self.led = leads.or(self.led);
+
+        let mut next =
+            self.draw(leads.map(|(id, _)| id), identifier, term, self.reading_timeline(identifier));
+        next.version = self.snapshot.version + u64::from(!self.snapshot.routes_like(&next));
+        let mut changes = self.differences(&next, reason);
+        if conflict != self.conflict {
+            changes.extend(conflict.clone().map(|text| Change::Conflict { text }));
+            self.conflict = conflict;
+        }
+        self.snapshot = next;
+        changes
+    }
+
+    /// Returns the present view.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Returns how soon nodes should be asked again.
+    pub fn pace(&self) -> Pace {
+        let primary_in_doubt = match self.snapshot.primary {
+            None => true,
+            Some(id) => self.members[usize::from(id.0)].is_suspect(),
+        };
+        let feed_in_doubt = self.members.iter().any(|member| matches!(member.feed, Feed::Lost { .. }));
+        if primary_in_doubt || feed_in_doubt { Pace::Urgent } else { Pace::Calm }
+    }
+
+    /// Returns the identifier most nodes share; on a tie, that of the first in the operator's order. Once a
+    /// primary was followed it is settled: a stray server must not take the cluster over when others die.
+    fn shared_identifier(&self) -> Option<u64> {
+        if self.led.is_some() {
+            return self.snapshot.system_identifier;
+        }
+        let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
+        for identifier in self.members.iter().filter_map(Member::system_identifier) {
+            *votes.entry(identifier).or_default() += 1;
+        }
+        let most = votes.values().max();
+        self.members
+            .iter()
+            .filter_map(Member::system_identifier)
+            .find(|identifier| votes.get(identifier) == most)
+    }
+
+    fn choose(&self, identifier: Option<u64>) -> Choice {
+        let none = |reason: &str| Choice { primary: None, reason: reason.to_owned(), conflict: None };
+        if let Some(unasked) = self.members.iter().find(|member| !member.asked) {
+            return none(&format!("{} was not asked yet", unasked.node.name));
+        }
+        let ours = |member: &&Member| member.system_identifier() == identifier;
+        let writable: Vec<_> = (self.members.iter().filter(ours))
+            .filter_map(|member| Some((member.node.id, member.writable()?)))
+            .collect();
+        let Some(newest) = writable.iter().map(|(_, (timeline, _))| *timeline).max() else {
+            return none(&self.why_no_primary());
+        };
+        if let Some((last, timeline)) =
+            self.led.filter(|(last, timeline)| self.is_stale(newest, *last, *timeline))
+        {
+            let text = format!(
+                "only nodes on timeline {newest} accept writes, but {} has led on timeline {timeline}: \
+                 following none of them",
+                self.name(last)
+            );
+            return Choice { primary: None, reason: text.clone(), conflict: Some(text) };
+        }
+
+        let rivals: Vec<_> = writable.iter().filter(|(_, (timeline, _))| *timeline == newest).collect();
+        let present = self.led.map(|(id, _)| id).filter(|id| rivals.iter().any(|(rival, _)| rival == id));
+        let furthest = rivals.iter().max_by_key(|(id, (_, position))| (*position, std::cmp::Reverse(*id)));
+        let chosen = present.or(furthest.map(|(id, _)| *id));
+        let Some(chosen) = chosen else { return none("no node accepts writes") };
+        let (reason, conflict) =
+            self.explain(chosen, newest, writable.len(), rivals.len(), present.is_some());
+        Choice { primary: Some(usize::from(chosen.0)), reason, conflict }
+    }
+
+    /// Whether following a writable node on timeline `newest` would mean going back behind the branch `last`
+    /// led on `timeline`. It would not if `last` itself lives on as a standby on an older one: then
+    /// someone took the cluster back on purpose.
+    fn is_stale(&self, newest: Timeline, last: NodeId, timeline: Timeline) -> bool {
+        let went_back =
+            self.members.get(usize::from(last.0)).and_then(Member::timeline).is_some_and(|t| t <= newest);
+        newest < timeline && !went_back
+    }
+
+    fn explain(
+        &self,
+        chosen: NodeId,
+        timeline: Timeline,
+        writable: usize,
+        rivals: usize,
+        kept: bool,
+    ) -> (String, Option<String>) {
+        if writable == 1 {
+            return ("the only node that accepts writes".to_owned(), None);
+        }
+        let reason = match (rivals, kept) {
+            (1, _) => format!("{writable} nodes accept writes; it is on the highest timeline, {timeline}"),
+            (_, true) => {
+                format!("{rivals} nodes accept writes on timeline {timeline}; it was primary before")
+            }
+            (_, false) => {
+                format!("{rivals} nodes accept writes on timeline {timeline}; it is furthest in WAL")
+            }
+        };
+        let conflict = format!("more than one primary, following {}: {reason}", self.name(chosen));
+        (reason, Some(conflict))
+    }
+
+    fn why_no_primary(&self) -> String {
+        let Some((last, _)) = self.led else { return "no node accepts writes".to_owned() };
+        let member = &self.members[usize::from(last.0)];
+        match member.answer {
+            None => format!("{}: {}", member.node.name, member.reason),
+            Some(_) => format!("{} is a standby now, and no node accepts writes", member.node.name),
+        }
+    }
+
+    /// Tells standbys that lost their walreceiver when the primary turned out to live after that.
+    fn settle_feeds(&mut self, primary: Option<usize>) {
+        let Some(primary) = primary.map(|i| &self.members[i]).filter(|member| member.missed == 0) else {
+            return;
+        };
+        let Some(heard) = primary.answer.as_ref().map(|answer| answer.asked_at) else { return };
+        for member in &mut self.members {
+            member.primary_lives(heard);
+        }
+    }
+
+    /// Returns the timeline standbys must be on to serve reads: the last primary's; before the first
+    /// primary, the highest anyone streams.
+    fn reading_timeline(&self, identifier: Option<u64>) -> Option<Timeline> {
+        let streamed = || {
+            let ours =
+                |member: &&Member| member.system_identifier() == identifier && member.feed == Feed::Streaming;
+            self.members.iter().filter(ours).filter_map(Member::timeline).max()
+        };
+        self.led.map(|(_, timeline)| timeline).or_else(streamed)
+    }
+
+    fn draw(
+        &self,
+        primary: Option<NodeId>,
+        identifier: Option<u64>,
+        term: u64,
+        reading: Option<Timeline>,
+    ) -> Snapshot {
+        let position = primary.and_then(|id| Some(self.members[usize::from(id.0)].writable()?.1));
+        let view = |member: &Member| NodeView {
+            node: member.node.clone(),
+            role: role_of(member, identifier, position),
+            timeline: member.timeline(),
+            server_version: member.answer.as_ref().map(|answer| answer.facts.server_version),
+            serves_reads: self.why_no_reads(member, identifier, reading).is_none(),
+        };
+        let nodes = self.members.iter().map(view).collect();
+        Snapshot { version: self.snapshot.version, term, primary, nodes, system_identifier: identifier }
+    }
+
+    /// Returns why `member` takes no reads; `None` when it does.
+    fn why_no_reads(
+        &self,
+        member: &Member,
+        identifier: Option<u64>,
+        reading: Option<Timeline>,
+    ) -> Option<&'static str> {
+        let Some(answer) = &member.answer else { return Some("its role is unknown") };
+        let Standing::Standby { timeline, replayed, .. } = &answer.facts.standing else {
+            return Some("it accepts writes");
+        };
+        match () {
+            () if !member.node.reads || member.node.weight == 0 => Some("the configuration says so"),
+            () if identifier != Some(answer.facts.system_identifier) => Some("it belongs to another cluster"),
+            () if replayed.is_none() => Some("it has replayed nothing yet"),
+            () if timeline.is_none() || *timeline != reading => Some("it is not on the primary's timeline"),
+            () if member.feed == Feed::Cut => Some("it does not stream"),
+            () if member.missed >= self.limits.fall => Some("it refuses our connections"),
+            () => None,
+        }
+    }
+
+    fn differences(&self, next: &Snapshot, reason: String) -> Vec<Change> {
+        let old = &self.snapshot;
+        let mut changes = Vec::new();
+        for ((before, after), member) in old.nodes.iter().zip(&next.nodes).zip(&self.members) {
+            let node = || after.node.name.clone();
+            let (from, to) = (before.role.word(), after.role.word());
+            if from != to {
+                let reason = match &after.role {
+                    Role::Unknown { reason } => Some(reason.clone()),
+                    _ => None,
+                };
+                changes.push(Change::Role { node: node(), from, to, reason });
+            }
+            if before.serves_reads != after.serves_reads {
+                let reading = self.reading_timeline(next.system_identifier);
+                let refused = self.why_no_reads(member, next.system_identifier, reading);
+                let reason = refused.unwrap_or("it streams on the primary's timeline");
+                changes.push(Change::Reads { node: node(), serves: after.serves_reads, reason });
+            }
+        }
+        if (old.primary, old.term) != (next.primary, next.term) {
+            changes.push(Change::Primary {
+                from: old.primary.map(|id| self.name(id)),
+                to: next.primary.map(|id| self.name(id)),
+                timeline: next.primary().and_then(|view| view.timeline),
+                term: next.term,
+                reason,
+            });
+        }
+        changes
+    }
+
+    fn name(&self, id: NodeId) -> NodeName {
+        self.members[usize::from(id.0)].node.name.clone()
+    }
+}
+
+fn role_of(member: &Member, identifier: Option<u64>, primary: Option<crate::pg::Lsn>) -> Role {
+    let Some(answer) = &member.answer else { return Role::Unknown { reason: member.reason.clone() } };
+    let found = answer.facts.system_identifier;
+    if let Some(expected) = identifier.filter(|expected| *expected != found) {
+        return Role::Unknown {
+            reason: format!("system identifier {found} is not that of the cluster, {expected}"),
+        };
+    }
+    match &answer.facts.standing {
+        Standing::Primary { position, .. } => Role::Primary { position: *position },
+        Standing::Standby { streaming, replayed, received, replay_age, .. } => Role::Standby(Standby {
+            streaming: *streaming,
+            replayed: replayed.unwrap_or_default(),
+            lag_bytes: primary.zip(*replayed).map(|(primary, replayed)| primary.bytes_since(replayed)),
+            // Only a streaming standby knows that there is nothing more to replay.
+            lag_time: if *streaming && received <= replayed { Some(Duration::ZERO) } else { *replay_age },
+        }),
+    }
+}
