@@ -1,1 +1,48 @@
-//! Watches the nodes and publishes who is what.
+//! Asks every node how it stands, again and again, and publishes who is who.
+//!
+//! `probe` asks one node once; `driver` repeats that for all of them, feeds the answers to the pure
+//! [`topology::Observer`](crate::topology::Observer) and publishes its snapshots. Absent on purpose: any
+//! opinion on who is primary (the observer's), and promoting anyone.
+
+mod connector;
+mod driver;
+mod probe;
+
+pub use connector::{ByteStream, Connect, PlainConnector};
+pub use driver::{Driver, Handle, Hint, start};
+pub use probe::Login;
+
+use std::time::Duration;
+
+use crate::topology::Thresholds;
+
+/// How nodes are probed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Pause between two probes of a node while all is well. One second: lag figures are read by people,
+    /// and whatever is urgent is probed at once anyway.
+    pub interval: Duration,
+    /// Pause between probes while there is no primary or it is in doubt. A round trip and one short query
+    /// each, so even a loaded server does not notice.
+    pub urgent_interval: Duration,
+    /// How long one probe may take, login included. Below the interval, so that a node that hangs is
+    /// counted once a round.
+    pub timeout: Duration,
+    /// Failures in a row until a node counts as gone, and answers in a row until it is back.
+    pub thresholds: Thresholds,
+    /// Who logs in, and where.
+    pub login: Login,
+}
+
+impl Settings {
+    /// Returns the defaults for a given login.
+    pub fn new(login: Login) -> Self {
+        Settings {
+            interval: Duration::from_secs(1),
+            urgent_interval: Duration::from_millis(150),
+            timeout: Duration::from_millis(800),
+            thresholds: Thresholds { fall: 3, rise: 2 },
+            login,
+        }
+    }
+}
