@@ -1,0 +1,141 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::*;
+use crate::pg::{Address, Lsn, SqlState, Timeline};
+use crate::topology::{Node, NodeId, NodeName, NodeView, Role, Snapshot, Standby};
+
+const NAMES: Names = Names {
+    routes: &["primary", "replica"],
+    rules: &["plain_read", "writes", "in_transaction"],
+    pins: &["temp_table", "listen"],
+    client_states: &["idle", "active", "waiting"],
+    rejections: &["password"],
+    cancels: &["sent", "unknown_key"],
+};
+
+fn metrics() -> Metrics {
+    let node = |id: u16, name: &str| {
+        let address = Address::Tcp { host: "h".to_owned(), port: 5432 };
+        Arc::new(Node { id: NodeId(id), name: NodeName::new(name), address, weight: 1, reads: true })
+    };
+    let view = |node: &Arc<Node>, role, serves_reads| NodeView {
+        node: node.clone(),
+        role,
+        timeline: Some(Timeline(3)),
+        server_version: Some(150_000),
+        serves_reads,
+    };
+    let nodes = [node(0, "a"), node(1, "b")];
+    let (replayed, lag_time) = (Lsn(1), Some(Duration::from_millis(1500)));
+    let standby = Standby { streaming: true, replayed, lag_bytes: Some(512), lag_time };
+    let snapshot = Snapshot {
+        term: 4,
+        primary: Some(NodeId(0)),
+        nodes: vec![
+            view(&nodes[0], Role::Primary { position: Lsn(513) }, false),
+            view(&nodes[1], Role::Standby(standby), true),
+        ],
+        ..Snapshot::default()
+    };
+    let metrics = Metrics::new(&NAMES, &nodes, Arc::new(ArcSwap::from_pointee(snapshot)));
+    metrics.set_pools(Box::new(|| vec![ServerConnections { node: NodeId(1), state: "idle", count: 5 }]));
+    metrics
+}
+
+fn has(text: &str, line: &str) {
+    assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+}
+
+#[test]
+fn what_workers_count_is_summed() {
+    let metrics = metrics();
+    let (one, two) = (metrics.worker(), metrics.worker());
+    for worker in [&one, &two] {
+        worker.routed(1, 0);
+        worker.bytes(Direction::ToServer, 100);
+        worker.statement(NodeId(1), 1, Duration::from_micros(200));
+        worker.error(SqlState::CANNOT_CONNECT_NOW);
+        worker.prepared(Found::Miss);
+        worker.checked_out(Duration::from_millis(3));
+        worker.transaction(NodeId(0));
+        worker.pinned(1);
+    }
+    drop(two);
+    let text = metrics.render(Format::Text);
+    has(&text, "bellwether_routed_total{route=\"replica\",rule=\"plain_read\"} 2");
+    has(&text, "bellwether_bytes_total{direction=\"to_server\"} 200");
+    has(&text, "bellwether_statements_total{node=\"b\",route=\"replica\"} 2");
+    has(&text, "bellwether_statement_seconds_bucket{le=\"0.0001\"} 0");
+    has(&text, "bellwether_statement_seconds_bucket{le=\"0.00025\"} 2");
+    has(&text, "bellwether_statement_seconds_bucket{le=\"+Inf\"} 2");
+    has(&text, "bellwether_statement_seconds_count 2");
+    has(&text, "bellwether_statement_seconds_sum 0.0004");
+    has(&text, "bellwether_errors_total{sqlstate_class=\"57\"} 2");
+    has(&text, "bellwether_prepared_cache_total{result=\"miss\"} 2");
+    has(&text, "bellwether_checkout_wait_seconds_bucket{le=\"0.004\"} 2");
+    has(&text, "bellwether_transactions_total{node=\"a\"} 2");
+    has(&text, "bellwether_pins_total{reason=\"listen\"} 2");
+    has(&text, "bellwether_pinned_clients{reason=\"listen\"} 2.0");
+    // Nothing happened, and yet it is there.
+    has(&text, "bellwether_cancels_total{result=\"sent\"} 0");
+    has(&text, "bellwether_settings_synced_total 0");
+}
+
+#[test]
+fn a_gauge_may_be_lowered_through_another_worker() {
+    let metrics = metrics();
+    let (one, two) = (metrics.worker(), metrics.worker());
+    one.client_came(0);
+    one.client_came(0);
+    two.client_moved(0, 2);
+    two.client_left(0);
+    let text = metrics.render(Format::Text);
+    has(&text, "bellwether_clients{state=\"idle\"} 0.0");
+    has(&text, "bellwether_clients{state=\"waiting\"} 1.0");
+}
+
+#[test]
+fn the_snapshot_and_the_pools_are_shown() {
+    let text = metrics().render(Format::Text);
+    for line in [
+        "bellwether_node_up{node=\"b\"} 1.0",
+        "bellwether_node_role{node=\"a\",role=\"primary\"} 1.0",
+        "bellwether_node_role{node=\"a\",role=\"standby\"} 0.0",
+        "bellwether_node_timeline{node=\"a\"} 3.0",
+        "bellwether_replica_eligible{node=\"a\"} 0.0",
+        "bellwether_replica_lag_bytes{node=\"b\"} 512.0",
+        "bellwether_replica_lag_seconds{node=\"b\"} 1.5",
+        "bellwether_writable 1.0",
+        "bellwether_term 4.0",
+        "bellwether_server_connections{node=\"b\",state=\"idle\"} 5.0",
+        concat!("bellwether_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1.0"),
+    ] {
+        has(&text, line);
+    }
+    assert!(!text.contains("bellwether_replica_lag_bytes{node=\"a\"}"), "a primary has no lag");
+}
+
+#[test]
+fn every_sample_of_the_classical_text_belongs_to_a_typed_and_helped_family() {
+    let text = metrics().render(Format::Text);
+    let named = |start: &'static str| {
+        let name = move |line: &str| line.strip_prefix(start)?.split(' ').next().map(str::to_owned);
+        text.lines().filter_map(name).collect::<BTreeSet<_>>()
+    };
+    let (typed, helped) = (named("# TYPE "), named("# HELP "));
+    assert_eq!(typed, helped);
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = sample.split(['{', ' ']).next().unwrap_or_default();
+        let family =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(typed.contains(family), "{sample}");
+    }
+    assert!(!text.contains("# EOF"));
+    assert!(metrics().render(Format::OpenMetrics).ends_with("# EOF\n"));
+    let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(samples < 300, "{samples} series for two nodes");
+}
