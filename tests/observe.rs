@@ -1,4 +1,5 @@
 //! The coordinator on real servers: roles, streaming, lag, promotion and death are seen by themselves.
+#![allow(clippy::disallowed_methods)] // tests have tasks and a clock
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -18,13 +18,13 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
+/// What [`Connect::connect`] returns: boxed, because implementations differ in kind and a probe connects rarely.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send + 'a>>;
+
 /// Opens streams to nodes. Dropping the future gives up; the caller bounds its time.
 pub trait Connect: Send + Sync + 'static {
     /// Connects to `node`, TLS included where the node asks for it.
-    fn connect<'a>(
-        &'a self,
-        node: &'a Node,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send + 'a>>;
+    fn connect<'a>(&'a self, node: &'a Node) -> Connecting<'a>;
 }
 
 /// Connects over TCP or a Unix socket, without TLS.
@@ -32,10 +32,7 @@ pub trait Connect: Send + Sync + 'static {
 pub struct PlainConnector;
 
 impl Connect for PlainConnector {
-    fn connect<'a>(
-        &'a self,
-        node: &'a Node,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send + 'a>> {
+    fn connect<'a>(&'a self, node: &'a Node) -> Connecting<'a> {
         Box::pin(async move {
             Ok(match &node.address {
                 Address::Tcp { host, port } => {

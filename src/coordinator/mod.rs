@@ -8,7 +8,7 @@ mod connector;
 mod driver;
 mod probe;
 
-pub use connector::{ByteStream, Connect, PlainConnector};
+pub use connector::{ByteStream, Connect, Connecting, PlainConnector};
 pub use driver::{Driver, Handle, Hint, start};
 pub use probe::Login;
 

@@ -1,3 +1,6 @@
+// An Instant cannot be made otherwise; from the first one on the tests' clock is driven by hand.
+#![allow(clippy::disallowed_methods)]
+
 use super::*;
 use crate::pg::{Address, Lsn};
 use crate::topology::Facts;
