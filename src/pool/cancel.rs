@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::connect;
 use super::error::ConnectFailure;
 use super::settings::Endpoint;
+use super::stream::Stream;
 use crate::wire::write;
 
 /// How long a cancel may keep a server from the next client; after that the server is closed.
@@ -108,7 +109,7 @@ impl Drop for CancelGuard {
 /// [`CANCEL_LIMIT`]. Without a [`CancelGuard`] this is for connections that no pool owns (replication).
 pub async fn send_cancel(target: &CancelTarget) -> Result<(), ConnectFailure> {
     let exchange = async {
-        let mut stream = connect::open(&target.endpoint).await?.stream;
+        let mut stream = open_any(&target.endpoint).await?;
         let mut request = Vec::new();
         write::cancel_request(&mut request, target.pid, &target.key);
         stream.write_all(&request).await.map_err(connect::unreachable)?;
@@ -119,6 +120,18 @@ pub async fn send_cancel(target: &CancelTarget) -> Result<(), ConnectFailure> {
         Ok(())
     };
     tokio::time::timeout(CANCEL_LIMIT, exchange).await.unwrap_or(Err(ConnectFailure::Timeout))
+}
+
+/// A postmaster takes a CancelRequest with and without TLS, so the first way that opens will do.
+async fn open_any(endpoint: &Endpoint) -> Result<Stream, ConnectFailure> {
+    let mut result = Err(ConnectFailure::Tls("no way to connect is allowed".into()));
+    for attempt in connect::attempts(endpoint) {
+        result = connect::open(endpoint, *attempt).await.map(|opened| opened.stream);
+        if !matches!(result, Err(ConnectFailure::Tls(_))) {
+            break;
+        }
+    }
+    result
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Registry {
         let before = self.shared.nodes.swap(Arc::clone(&nodes));
         for (id, endpoint) in &*before {
             match nodes.get(id) {
-                Some(now) if now == endpoint => {}
+                Some(now) if now.is_same_as(endpoint) => {}
                 Some(_) => self.retire_node(*id),
                 None => self.of_node(*id).iter().for_each(|pool| pool.shut(ConnectFailure::NoSuchNode)),
             }

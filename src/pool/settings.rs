@@ -1,9 +1,11 @@
 //! What the operator can set about pools, and where each node is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::Caps;
 use super::core::Limits;
+use super::tls::ServerTls;
 use crate::pg::Address;
 use crate::topology::{NodeId, NodeName};
 
@@ -81,7 +83,7 @@ impl Settings {
 }
 
 /// How to reach one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// The node.
     pub node: NodeId,
@@ -89,11 +91,19 @@ pub struct Endpoint {
     pub name: NodeName,
     /// Where it listens.
     pub address: Address,
+    /// TLS towards it; not used over Unix sockets.
+    pub tls: Arc<ServerTls>,
 }
 
 impl Endpoint {
     /// Describes a node that is reached without TLS.
     pub fn plain(node: NodeId, name: NodeName, address: Address) -> Self {
-        Endpoint { node, name, address }
+        Endpoint { node, name, address, tls: Arc::new(ServerTls::disabled()) }
+    }
+
+    /// Tells whether connections opened to `other` are as good as new ones to this. TLS counts as the same only when
+    /// it is the same object (certificates that were read again within it end no connection).
+    pub(super) fn is_same_as(&self, other: &Endpoint) -> bool {
+        self.address == other.address && Arc::ptr_eq(&self.tls, &other.tls)
     }
 }
