@@ -5,6 +5,7 @@
 
 mod cells;
 mod families;
+pub mod logging;
 mod metrics;
 mod render;
 #[cfg(test)]

@@ -1,0 +1,477 @@
+//! Turns what was written into what the program runs with: defaults filled in, relations checked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::key::{Key, KeyPath};
+use super::keys::find;
+use super::problem::{Origin, Problem};
+use super::settings::*;
+use super::units::display_duration;
+use super::value::{Item, Secret, Surroundings, Value, from_toml};
+use super::written::Written;
+use crate::pg::{Address, ConnInfo};
+use crate::topology::{Node, NodeId, NodeName};
+
+/// Checks everything and builds the settings, or says all that is wrong.
+pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
+    let mut check = Check { written, problems: Vec::new() };
+    let config = Config {
+        listen: check.listen(),
+        workers: check.workers(),
+        cluster: check.cluster(),
+        nodes: check.nodes(),
+        health: check.health(),
+        split: check.flag("routing.split"),
+        pool: check.pool(),
+        databases: check.overrides("databases.", "databases.*.pool_mode", Some("databases.*.pool_size")),
+        users: check.overrides("users.", "users.*.pool_mode", None),
+        auth: check.auth(),
+        tls: check.client_tls(),
+        server_tls: check.server_tls(),
+        http: check.http(),
+        log: check.log(),
+        drain_timeout: check.duration("shutdown.drain_timeout"),
+    };
+    match check.problems.is_empty() {
+        true => Ok(config),
+        false => Err(check.problems),
+    }
+}
+
+/// Returns a key's default as a value; `None` when it has none.
+pub(crate) fn default_value(key: &Key) -> Option<Value> {
+    if key.default.is_empty() {
+        return None;
+    }
+    let parsed = DeValue::parse(key.default).expect("every default in the table is valid TOML");
+    let around = Surroundings { env: &BTreeMap::new(), base: Path::new("") };
+    Some(from_toml(&parsed, key.kind, &around).expect("every default in the table fits its kind"))
+}
+
+/// Whether `name` may name a node: it ends up in metrics, in URLs and on command lines.
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (1..=63).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+struct Check<'a> {
+    written: &'a Written,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn listen(&mut self) -> Vec<Listen> {
+        let (items, origin) = self.list("listen");
+        let mut places = Vec::new();
+        for item in &items {
+            match listen(&item.text) {
+                Some(place) if places.contains(&place) => {
+                    let problem = Problem::new("`listen` names the same place twice");
+                    self.problems.push(problem.at(origin.at(item.span.clone())));
+                }
+                Some(place) => places.push(place),
+                None => {
+                    self.invalid("listen", &origin.at(item.span.clone()), "not an address to listen on", {
+                        "write \"host:port\" or \"unix:/path/.s.PGSQL.6432\""
+                    })
+                }
+            }
+        }
+        if items.is_empty() {
+            self.invalid(
+                "listen",
+                &origin,
+                "the list is empty",
+                "name at least one place, such as \"0.0.0.0:6432\"",
+            );
+        }
+        places
+    }
+
+    fn workers(&self) -> usize {
+        match self.count("workers") {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
+    fn cluster(&mut self) -> Cluster {
+        if !is_name(&self.text("cluster.name")) {
+            let origin = self.origin("cluster.name");
+            self.invalid("cluster.name", &origin, "not a plain name", NAME_HINT);
+        }
+        Cluster {
+            name: self.text("cluster.name"),
+            user: self.filled("cluster.user"),
+            password: self.secret("cluster.password"),
+            database: self.filled("cluster.database"),
+        }
+    }
+
+    fn nodes(&mut self) -> Vec<Arc<Node>> {
+        let mut nodes: Vec<Arc<Node>> = Vec::new();
+        for name in self.written.names("nodes.") {
+            let Some((address, origin)) = self.node_address(&name) else { continue };
+            if let Some(twin) = nodes.iter().find(|node| node.address == address) {
+                let problem =
+                    Problem::new(format!("nodes \"{}\" and \"{name}\" are the same server", twin.name));
+                self.problems.push(problem.at(origin).hint("give each server once"));
+                continue;
+            }
+            let Ok(id) = u16::try_from(nodes.len()) else { continue };
+            let weight = self.named("nodes.*.weight", &name).and_then(as_count);
+            let reads = self.named("nodes.*.reads", &name).and_then(as_flag);
+            nodes.push(Arc::new(Node {
+                id: NodeId(id),
+                name: NodeName::new(&name),
+                address,
+                weight: weight.and_then(|weight| u16::try_from(weight).ok()).unwrap_or(1),
+                reads: reads.unwrap_or(true),
+            }));
+        }
+        if self.written.names("nodes.").is_empty() {
+            let problem = Problem::new("no node is configured").cause("`nodes` is empty in every source");
+            self.problems.push(problem.hint("write [nodes] and below it a = \"postgres://10.0.0.1:5432\""));
+        }
+        nodes
+    }
+
+    fn node_address(&mut self, name: &str) -> Option<(Address, Origin)> {
+        let paths = [KeyPath::named("nodes.*", name), KeyPath::named("nodes.*.url", name)];
+        let found = paths.iter().find_map(|path| Some((path, self.written.get(path)?)));
+        let Some((path, entry)) = found else {
+            let problem = Problem::new(format!("node \"{name}\" has no url"));
+            self.problems.push(problem.hint("add url = \"postgres://host:port\""));
+            return None;
+        };
+        let invalid = |cause: String| {
+            let problem =
+                Problem::new(format!("invalid value for `{path}`")).at(entry.origin.clone()).cause(cause);
+            problem.hint("write \"postgres://host:port\"")
+        };
+        if !is_name(name) {
+            let problem = Problem::new(format!("invalid name of node \"{name}\"")).at(entry.origin.clone());
+            self.problems.push(problem.hint(NAME_HINT));
+            return None;
+        }
+        let Value::Text(url) = &entry.value else { return None };
+        match node_url(url) {
+            Ok(address) => Some((address, entry.origin.clone())),
+            Err(cause) => {
+                self.problems.push(invalid(cause));
+                None
+            }
+        }
+    }
+
+    fn health(&mut self) -> Health {
+        let health = Health {
+            interval: self.duration("health.interval"),
+            timeout: self.duration("health.timeout"),
+            fall: self.small("health.fall"),
+            rise: self.small("health.rise"),
+        };
+        if health.timeout > health.interval {
+            let (timeout, interval) = (display_duration(health.timeout), display_duration(health.interval));
+            let origin = self.origin("health.timeout");
+            self.invalid(
+                "health.timeout",
+                &origin,
+                &format!(
+                    "{timeout} is longer than health.interval, {interval}: probes of one node would overlap"
+                ),
+                "make it shorter, or the interval longer",
+            );
+        }
+        health
+    }
+
+    fn pool(&mut self) -> Pool {
+        let pool = Pool {
+            mode: pool_mode(&self.text("pool.mode")),
+            size: self.count("pool.size"),
+            min: self.count("pool.min"),
+            reserve: self.count("pool.reserve"),
+            reserve_after: self.duration("pool.reserve_after"),
+            max_per_user: self.count("pool.max_per_user"),
+            max_per_database: self.count("pool.max_per_database"),
+            max_per_node: self.count("pool.max_per_node"),
+            max_clients: self.count("pool.max_clients"),
+            checkout_timeout: self.duration("pool.checkout_timeout"),
+            connect_timeout: self.duration("pool.connect_timeout"),
+            idle_timeout: self.duration("pool.idle_timeout"),
+            max_lifetime: self.duration("pool.max_lifetime"),
+            check_after_idle: self.duration("pool.check_after_idle"),
+            prepared: self.count("pool.prepared"),
+        };
+        if pool.min > pool.size {
+            let cause = format!("{} is more than pool.size, {}", pool.min, pool.size);
+            let origin = self.origin("pool.min");
+            self.invalid("pool.min", &origin, &cause, "make it smaller, or the pool larger");
+        }
+        pool
+    }
+
+    fn overrides(
+        &self,
+        group: &str,
+        mode: &'static str,
+        size: Option<&'static str>,
+    ) -> BTreeMap<String, Override> {
+        let one = |name: String| {
+            let found = Override {
+                pool_mode: self.named(mode, &name).and_then(as_text).map(|word| pool_mode(&word)),
+                pool_size: size.and_then(|size| self.named(size, &name)).and_then(as_count),
+            };
+            (name, found)
+        };
+        self.written.names(group).into_iter().map(one).collect()
+    }
+
+    fn auth(&mut self) -> Auth {
+        let (rules, origin) = self.list("auth.rules");
+        if rules.is_empty() {
+            self.invalid(
+                "auth.rules",
+                &origin,
+                "nobody could log in",
+                "leave the key out for the default rules",
+            );
+        }
+        Auth {
+            rules: rules.into_iter().map(|rule| rule.text).collect(),
+            verifier_file: self.path("auth.verifier_file"),
+            auth_query: self.filled("auth.auth_query"),
+            login_timeout: self.duration("auth.login_timeout"),
+            max_logins: self.count("auth.max_logins"),
+        }
+    }
+
+    fn client_tls(&mut self) -> Option<ClientTls> {
+        let pair = self.pair("tls.cert", "tls.key");
+        let client_ca = self.path("tls.client_ca");
+        if pair.is_none() && client_ca.is_some() {
+            let origin = self.origin("tls.client_ca");
+            self.invalid(
+                "tls.client_ca",
+                &origin,
+                "without tls.cert there is no TLS",
+                "set tls.cert and tls.key",
+            );
+        }
+        pair.map(|(cert, key)| ClientTls { cert, key, client_ca })
+    }
+
+    fn server_tls(&mut self) -> ServerTls {
+        let mode = match self.text("server_tls.mode").as_str() {
+            "disable" => SslMode::Disable,
+            "require" => SslMode::Require,
+            "verify-ca" => SslMode::VerifyCa,
+            "verify-full" => SslMode::VerifyFull,
+            _ => SslMode::Prefer,
+        };
+        let root_cert = self.path("server_tls.root_cert");
+        if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && root_cert.is_none() {
+            let origin = self.origin("server_tls.mode");
+            let cause = "there is nothing to verify certificates against";
+            self.invalid("server_tls.mode", &origin, cause, "set server_tls.root_cert");
+        }
+        let channel_binding = match self.text("server_tls.channel_binding").as_str() {
+            "disable" => ChannelBinding::Disable,
+            "require" => ChannelBinding::Require,
+            _ => ChannelBinding::Prefer,
+        };
+        if channel_binding == ChannelBinding::Require && mode == SslMode::Disable {
+            let origin = self.origin("server_tls.channel_binding");
+            let cause = "a login can only be bound to a TLS connection, and server_tls.mode is \"disable\"";
+            self.invalid("server_tls.channel_binding", &origin, cause, "set server_tls.mode = \"require\"");
+        }
+        let identity = self.pair("server_tls.cert", "server_tls.key");
+        ServerTls { mode, root_cert, identity, channel_binding }
+    }
+
+    fn http(&mut self) -> Option<SocketAddr> {
+        let text = self.text("http.listen");
+        let address = text.parse().ok();
+        if address.is_none() && !text.is_empty() {
+            let origin = self.origin("http.listen");
+            let hint = "write \"127.0.0.1:9632\", or \"\" for none";
+            self.invalid("http.listen", &origin, "not an IP address with a port", hint);
+        }
+        address
+    }
+
+    fn log(&mut self) -> Log {
+        let format = match self.text("log.format").as_str() {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => LogFormat::Auto,
+        };
+        let level = self.text("log.level");
+        if !level.split(',').all(is_level) {
+            let origin = self.origin("log.level");
+            let hint = "write error, warn, info, debug, trace or off, or info,bellwether::pool=debug";
+            self.invalid("log.level", &origin, "neither a level nor a filter", hint);
+        }
+        Log { format, level }
+    }
+}
+
+/// Reading single keys: what was written, otherwise the default.
+impl Check<'_> {
+    fn value(&self, path: &'static str) -> Option<Value> {
+        let written = self.written.get(&KeyPath::plain(path)).map(|entry| entry.value.clone());
+        written.or_else(|| default_value(find(path).expect("keys are asked for as the table spells them")))
+    }
+
+    fn origin(&self, path: &'static str) -> Origin {
+        self.written.get(&KeyPath::plain(path)).map_or(Origin::Default, |entry| entry.origin.clone())
+    }
+
+    fn named(&self, pattern: &'static str, name: &str) -> Option<Value> {
+        self.written.get(&KeyPath::named(pattern, name)).map(|entry| entry.value.clone())
+    }
+
+    fn text(&self, path: &'static str) -> String {
+        self.value(path).and_then(as_text).unwrap_or_default()
+    }
+
+    /// A text that may not be empty.
+    fn filled(&mut self, path: &'static str) -> String {
+        let text = self.text(path);
+        if text.trim().is_empty() {
+            let origin = self.origin(path);
+            self.invalid(path, &origin, "it is empty", "leave the key out for its default");
+        }
+        text
+    }
+
+    fn secret(&self, path: &'static str) -> Option<Secret> {
+        match self.value(path) {
+            Some(Value::Secret(secret)) if !secret.expose().is_empty() => Some(secret),
+            _ => None,
+        }
+    }
+
+    fn path(&self, path: &'static str) -> Option<PathBuf> {
+        match self.value(path) {
+            Some(Value::Path(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Two files that are only of use together.
+    fn pair(&mut self, first: &'static str, second: &'static str) -> Option<(PathBuf, PathBuf)> {
+        let (alone, missing) = match (self.path(first), self.path(second)) {
+            (Some(one), Some(other)) => return Some((one, other)),
+            (None, None) => return None,
+            (Some(_), None) => (first, second),
+            (None, Some(_)) => (second, first),
+        };
+        let origin = self.origin(alone);
+        self.invalid(alone, &origin, &format!("`{missing}` is not set"), &format!("set {missing} as well"));
+        None
+    }
+
+    fn list(&self, path: &'static str) -> (Vec<Item>, Origin) {
+        match self.value(path) {
+            Some(Value::List(items)) => (items, self.origin(path)),
+            _ => (Vec::new(), self.origin(path)),
+        }
+    }
+
+    fn flag(&self, path: &'static str) -> bool {
+        self.value(path).and_then(as_flag).unwrap_or_default()
+    }
+
+    fn count(&self, path: &'static str) -> usize {
+        self.value(path).and_then(as_count).unwrap_or_default()
+    }
+
+    fn small(&self, path: &'static str) -> u32 {
+        u32::try_from(self.count(path)).unwrap_or(u32::MAX)
+    }
+
+    fn duration(&self, path: &'static str) -> Duration {
+        match self.value(path) {
+            Some(Value::Duration(duration)) => duration,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn invalid(&mut self, path: &str, place: &Origin, cause: &str, hint: &str) {
+        let problem = Problem::new(format!("invalid value for `{path}`")).at(place.clone());
+        self.problems.push(problem.cause(cause).hint(hint));
+    }
+}
+
+const NAME_HINT: &str = "use up to 63 letters, digits, dots, dashes and underscores";
+
+fn as_text(value: Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn as_flag(value: Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(flag),
+        _ => None,
+    }
+}
+
+fn as_count(value: Value) -> Option<usize> {
+    match value {
+        Value::Count(count) => usize::try_from(count).ok(),
+        _ => None,
+    }
+}
+
+/// One part of a filter: a level, or `module=level`.
+fn is_level(part: &str) -> bool {
+    let (module, level) = part.split_once('=').unwrap_or(("any", part));
+    let known = ["error", "warn", "info", "debug", "trace", "off"];
+    !module.is_empty() && known.iter().any(|known| known.eq_ignore_ascii_case(level))
+}
+
+fn pool_mode(word: &str) -> PoolMode {
+    match word {
+        "session" => PoolMode::Session,
+        _ => PoolMode::Transaction,
+    }
+}
+
+fn listen(text: &str) -> Option<Listen> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return path.starts_with('/').then(|| Listen::Unix(path.into()));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    (!host.is_empty()).then(|| Listen::Tcp { host: host.to_owned(), port })
+}
+
+/// Reads a node's URL, which says where the server is and nothing else.
+fn node_url(url: &str) -> Result<Address, String> {
+    let info: ConnInfo = url.parse().map_err(|error: crate::pg::ConnInfoError| error.0)?;
+    if let Some(keyword) = info.settings.keys().next() {
+        return Err(format!(
+            "\"{keyword}\" does not belong to a node; it is set once in [cluster] or [server_tls]"
+        ));
+    }
+    match <[Address; 1]>::try_from(info.hosts) {
+        Ok([address]) => Ok(address),
+        Err(hosts) => Err(format!("a node is one host, this names {}", hosts.len())),
+    }
+}

@@ -1,0 +1,204 @@
+//! The table of every configuration key. The reference file, the README and the checks are made from it.
+
+use std::time::Duration;
+
+use super::key::{Applies, Key, Kind};
+
+const SECRET: Kind = Kind::Secret;
+const LIST: Kind = Kind::List { separator: ',' };
+/// Host rules contain commas, so a semicolon stands between them in the environment.
+const RULES: Kind = Kind::List { separator: ';' };
+const MAX_COUNT: u64 = 1_000_000;
+
+const POOL_MODE: Kind = Kind::Choice(&["transaction", "session"]);
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max }
+}
+
+/// A duration that may be zero.
+const OPTIONAL_DURATION: Kind = Kind::Duration { min: Duration::ZERO };
+const DURATION: Kind = Kind::Duration { min: Duration::from_millis(1) };
+
+macro_rules! keys {
+    ($($path:literal $kind:expr, $default:literal, $applies:ident, $what:literal, $reason:literal;)*) => {
+        /// Every key, in the order of the reference file. Plain keys stand before the tables.
+        pub static KEYS: &[Key] = &[$(Key {
+            path: $path, kind: $kind, default: $default, applies: Applies::$applies, what: $what, reason: $reason,
+        }),*];
+    };
+}
+
+#[rustfmt::skip]
+keys! {
+    "listen" LIST, r#"["127.0.0.1:6432"]"#, Restart,
+        "Where clients connect: host:port, or unix:/path of a socket file; one or several",
+        "local only until you say otherwise; 6432 is the port poolers are expected on";
+    "workers" count(0, 1024), "0", Restart,
+        "Threads that serve connections; 0 takes one for each CPU the process may use",
+        "lower it where the CPUs are shared with PostgreSQL";
+    "failover" Kind::Choice(&["observe"]), r#""observe""#, Restart,
+        "Who promotes: with observe somebody else does, and Bellwether follows what it sees",
+        "the only mode of this release";
+
+    "cluster.name" Kind::Text, r#""main""#, Restart,
+        "Name of the cluster in logs, metrics and answers over HTTP",
+        "give each cluster its own where one dashboard shows several";
+    "cluster.user" Kind::Text, r#""bellwether""#, Reload,
+        "Role that probes the nodes and runs auth_query",
+        "a role of its own; it needs pg_monitor, and EXECUTE on or SELECT from what auth_query reads";
+    "cluster.password" SECRET, "", Reload,
+        "Password of that role",
+        "leave it out where pg_hba.conf lets the role in without one, or with a certificate";
+    "cluster.database" Kind::Text, r#""postgres""#, Reload,
+        "Database the probes connect to",
+        "exists on every server";
+
+    "nodes.*" Kind::Text, "", Restart,
+        "A server: postgres://host:port, or postgres://%2Fsocket%2Fdirectory:port",
+        "the name is yours; roles are observed, so none is written here";
+    "nodes.*.url" Kind::Text, "", Restart,
+        "The same in the long form",
+        "use the long form to set weight or reads";
+    "nodes.*.weight" count(0, 1000), "1", Restart,
+        "Share of the reads relative to the other standbys; 0 takes none",
+        "equal shares unless machines differ";
+    "nodes.*.reads" Kind::Bool, "true", Restart,
+        "Whether it may serve reads while it is a standby",
+        "set it to false for a standby kept for backups or reports";
+
+    "health.interval" DURATION, r#""1s""#, Reload,
+        "Pause between two probes of a node",
+        "a change of primary is seen within fall times this";
+    "health.timeout" DURATION, r#""800ms""#, Reload,
+        "How long one probe may take",
+        "less than the interval, so that probes of one node never overlap";
+    "health.fall" count(1, 100), "3", Reload,
+        "Failed probes in a row before a node counts as down",
+        "three forgive a lost packet and a slow checkpoint";
+    "health.rise" count(1, 100), "2", Reload,
+        "Good probes in a row before it counts as up again",
+        "two keep a server that comes and goes out of the rotation";
+
+    "routing.split" Kind::Bool, "true", Reload,
+        "Whether plain reads outside a transaction go to standbys",
+        "set it to false to send everything to the primary";
+
+    "pool.mode" POOL_MODE, r#""transaction""#, Reload,
+        "How long a client keeps a server: for a transaction, or for its session",
+        "transaction serves many clients with few servers; whatever needs a session is pinned by itself";
+    "pool.size" count(1, 10_000), "20", Reload,
+        "Server connections for each node, database and user",
+        "a server does its best work with a few connections for each CPU";
+    "pool.min" count(0, 10_000), "0", Reload,
+        "Server connections kept open even when idle, once a pool has been used",
+        "raise it where the first queries after a quiet time must not wait for a login";
+    "pool.reserve" count(0, 10_000), "5", Reload,
+        "Further connections a pool may open once a client has waited for reserve_after",
+        "room for a burst without a permanently larger size";
+    "pool.reserve_after" DURATION, r#""1s""#, Reload,
+        "How long a client waits before the reserve is opened",
+        "longer than any healthy queue of short transactions";
+    "pool.max_per_user" count(0, MAX_COUNT), "0", Reload,
+        "Server connections of one user on one node over all databases; 0 for no limit",
+        "set it to keep one user from taking all of max_connections";
+    "pool.max_per_database" count(0, MAX_COUNT), "0", Reload,
+        "Server connections to one database on one node over all users; 0 for no limit",
+        "set it to keep one database from taking all of max_connections";
+    "pool.max_per_node" count(0, MAX_COUNT), "0", Reload,
+        "Server connections to one node over all users and databases; 0 for no limit",
+        "keep it below the servers' max_connections less what others need";
+    "pool.max_clients" count(1, MAX_COUNT), "10000", Restart,
+        "Client connections at a time; the next one is refused",
+        "a client costs a few kilobytes; the limit of open files must be higher than this plus all pools";
+    "pool.checkout_timeout" DURATION, r#""30s""#, Reload,
+        "How long a statement waits for a server before it fails",
+        "below what most drivers and load balancers wait";
+    "pool.connect_timeout" DURATION, r#""5s""#, Reload,
+        "How long opening a server connection may take, login included",
+        "a healthy server answers in milliseconds; a dead one must not hold clients for long";
+    "pool.idle_timeout" DURATION, r#""10m""#, Reload,
+        "Idle time after which a server connection above pool.min is closed",
+        "gives memory back after a peak";
+    "pool.max_lifetime" DURATION, r#""1h""#, Reload,
+        "Age after which a server connection is replaced, or up to a tenth earlier",
+        "bounds the memory a backend's caches collect";
+    "pool.check_after_idle" DURATION, r#""30s""#, Reload,
+        "Idle time after which a server connection is asked for a sign of life before use",
+        "firewalls drop quiet connections without a word";
+    "pool.prepared" count(1, 100_000), "500", Reload,
+        "Prepared statements kept on each server connection; the least recently used one is closed",
+        "each costs memory in the backend, and more than a few hundred are seldom in use";
+
+    "databases.*.pool_mode" POOL_MODE, "", Reload,
+        "pool.mode for one database",
+        "for an application that needs its session throughout";
+    "databases.*.pool_size" count(1, 10_000), "", Reload,
+        "pool.size for one database",
+        "for one that is much busier or much quieter than the rest";
+    "users.*.pool_mode" POOL_MODE, "", Reload,
+        "pool.mode for one user; counts before that of the database",
+        "for a migration tool, say";
+
+    "auth.rules" RULES, r#"["local all all scram-sha-256", "host all all all scram-sha-256"]"#, Reload,
+        "Who may log in, and how: lines as in pg_hba.conf, the first that fits decides",
+        "a password from everybody; the verifiers come from the primary, so no list of users is needed";
+    "auth.verifier_file" Kind::Path, "", Reload,
+        "File of lines \"user\" \"verifier\", asked before the primary",
+        "for users that must be able to log in while no server answers";
+    "auth.auth_query" Kind::Text, r#""SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin AND (rolvaliduntil IS NULL OR rolvaliduntil > pg_catalog.now())""#, Reload,
+        "Query that yields name and verifier of user $1, run on the primary as cluster.user",
+        "needs a superuser; name a SECURITY DEFINER function here to do without, and qualify every name";
+    "auth.login_timeout" DURATION, r#""60s""#, Reload,
+        "How long a client may take to log in",
+        "PostgreSQL's authentication_timeout";
+    "auth.max_logins" count(1, MAX_COUNT), "1000", Reload,
+        "Logins in progress at a time; further connections are closed at once",
+        "strangers may cost sockets and memory only so far";
+
+    "tls.cert" Kind::Path, "", Reload,
+        "Certificate chain shown to clients, PEM; without it clients connect in plain text",
+        "read again on every reload, connections stay";
+    "tls.key" Kind::Path, "", Reload,
+        "Private key of that certificate, PEM",
+        "goes with tls.cert";
+    "tls.client_ca" Kind::Path, "", Reload,
+        "Authorities that client certificates are checked against, PEM",
+        "needed for the method cert and for clientcert= in rules";
+
+    "server_tls.mode" Kind::Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]), r#""prefer""#, Reload,
+        "TLS towards the servers, as libpq's sslmode",
+        "takes what the server offers; use verify-full across a network you do not own";
+    "server_tls.root_cert" Kind::Path, "", Reload,
+        "Authorities that server certificates are checked against, PEM",
+        "needed for verify-ca and verify-full";
+    "server_tls.cert" Kind::Path, "", Reload,
+        "Certificate shown to the servers, PEM",
+        "for servers whose pg_hba.conf asks for one";
+    "server_tls.key" Kind::Path, "", Reload,
+        "Private key of that certificate, PEM",
+        "goes with server_tls.cert";
+    "server_tls.channel_binding" Kind::Choice(&["disable", "prefer", "require"]), r#""prefer""#, Reload,
+        "Whether a SCRAM login is bound to the server's certificate, as libpq's channel_binding",
+        "proves there is nobody in between, where both sides can";
+
+    "http.listen" Kind::Text, r#""127.0.0.1:9632""#, Restart,
+        "Where metrics, health and status are served: host:port; \"\" for nowhere",
+        "local only: the answers name your servers and users";
+
+    "log.format" Kind::Choice(&["auto", "text", "json"]), r#""auto""#, Restart,
+        "Form of the log on standard error: text, or one JSON object a line",
+        "auto writes text on a terminal and JSON elsewhere";
+    "log.level" Kind::Text, r#""info""#, Reload,
+        "Least level logged, or a filter such as info,bellwether::pool=debug",
+        "info says what changed; debug says what every session does";
+
+    "shutdown.drain_timeout" OPTIONAL_DURATION, r#""25s""#, Reload,
+        "How long transactions may go on after SIGTERM",
+        "below the 30s after which Kubernetes and others kill";
+}
+
+/// Returns the row called `path`.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}

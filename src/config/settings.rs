@@ -1,0 +1,217 @@
+//! What the program runs with, once everything is checked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::value::Secret;
+use crate::topology::Node;
+
+/// A whole configuration, checked. `main` hands its parts to the groups that need them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect; never empty.
+    pub listen: Vec<Listen>,
+    /// Threads of the runtime, at least 1.
+    pub workers: usize,
+    /// Who we are and as whom we ask the servers.
+    pub cluster: Cluster,
+    /// The servers, in order of their names; ids count from 0.
+    pub nodes: Vec<Arc<Node>>,
+    /// How nodes are probed.
+    pub health: Health,
+    /// Whether plain reads go to standbys.
+    pub split: bool,
+    /// Server connections.
+    pub pool: Pool,
+    /// What differs for single databases.
+    pub databases: BTreeMap<String, Override>,
+    /// What differs for single users.
+    pub users: BTreeMap<String, Override>,
+    /// How clients log in.
+    pub auth: Auth,
+    /// TLS towards clients; `None` without a certificate.
+    pub tls: Option<ClientTls>,
+    /// TLS towards servers.
+    pub server_tls: ServerTls,
+    /// Where HTTP is served; `None` for nowhere.
+    pub http: Option<SocketAddr>,
+    /// The log.
+    pub log: Log,
+    /// How long transactions may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// A place clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Host name or IP address, and port; port 0 takes any free one.
+    Tcp {
+        /// Without brackets for IPv6.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// Path of a socket file. Clients expect it to be called `.s.PGSQL.PORT`.
+    Unix(PathBuf),
+}
+
+/// Name of the cluster, and the login of probes and `auth_query`.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// Role.
+    pub user: String,
+    /// Its password, if it needs one.
+    pub password: Option<Secret>,
+    /// Database to connect to.
+    pub database: String,
+}
+
+/// How nodes are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Pause between two probes of a node.
+    pub interval: Duration,
+    /// How long one probe may take.
+    pub timeout: Duration,
+    /// Failures in a row until a node is down.
+    pub fall: u32,
+    /// Answers in a row until it is up again.
+    pub rise: u32,
+}
+
+/// How long a client keeps a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// For a transaction, or longer while the session is pinned.
+    Transaction,
+    /// For the whole session.
+    Session,
+}
+
+/// Server connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// How long a client keeps a server.
+    pub mode: PoolMode,
+    /// Connections for each node, database and user.
+    pub size: usize,
+    /// Connections a pool in use keeps open.
+    pub min: usize,
+    /// Further connections for when somebody waited longer than `reserve_after`.
+    pub reserve: usize,
+    /// Wait before the reserve is opened.
+    pub reserve_after: Duration,
+    /// Connections of one user to one node; 0 for no limit.
+    pub max_per_user: usize,
+    /// Connections to one database on one node; 0 for no limit.
+    pub max_per_database: usize,
+    /// Connections to one node; 0 for no limit.
+    pub max_per_node: usize,
+    /// Client connections at a time.
+    pub max_clients: usize,
+    /// How long a statement waits for a server.
+    pub checkout_timeout: Duration,
+    /// How long opening a connection may take.
+    pub connect_timeout: Duration,
+    /// Idle time after which a connection is closed.
+    pub idle_timeout: Duration,
+    /// Age after which a connection is replaced.
+    pub max_lifetime: Duration,
+    /// Idle time after which a connection is tested before use.
+    pub check_after_idle: Duration,
+    /// Prepared statements kept on each connection.
+    pub prepared: usize,
+}
+
+/// What differs for one database or user; `None` where nothing does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Override {
+    /// How long a client keeps a server.
+    pub pool_mode: Option<PoolMode>,
+    /// Connections for each node and user; only for databases.
+    pub pool_size: Option<usize>,
+}
+
+/// How clients log in.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// Lines as in `pg_hba.conf`; the first that fits decides.
+    pub rules: Vec<String>,
+    /// File of users and verifiers that is asked first.
+    pub verifier_file: Option<PathBuf>,
+    /// Query for the verifier of user `$1`.
+    pub auth_query: String,
+    /// How long a login may take.
+    pub login_timeout: Duration,
+    /// Logins in progress at a time.
+    pub max_logins: usize,
+}
+
+/// Files for TLS towards clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// Authorities for client certificates, PEM.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// TLS towards servers, in the words of libpq.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// `sslmode`.
+    pub mode: SslMode,
+    /// `sslrootcert`.
+    pub root_cert: Option<PathBuf>,
+    /// Certificate and key we show, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// `channel_binding`.
+    pub channel_binding: ChannelBinding,
+}
+
+/// libpq's `sslmode`, without `allow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "libpq's words")]
+pub enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+/// libpq's `channel_binding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "libpq's words")]
+pub enum ChannelBinding {
+    Disable,
+    Prefer,
+    Require,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Form of the lines.
+    pub format: LogFormat,
+    /// A level, or a filter by module.
+    pub level: String,
+}
+
+/// Form of the log's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
