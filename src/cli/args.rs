@@ -85,9 +85,9 @@ pub struct DemoArgs {
     /// Number of servers: one primary, the others standbys
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16), value_name = "N")]
     pub nodes: u16,
-    /// Port of the proxy; any free one when not given
-    #[arg(long, value_name = "PORT")]
-    pub port: Option<u16>,
+    /// Port of the endpoint; another one is taken, and named, when it is not free
+    #[arg(long, default_value_t = 6432, value_name = "PORT")]
+    pub port: u16,
     /// Directory to work in; a temporary one when not given
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -100,7 +100,7 @@ pub struct DemoArgs {
     /// Stop after this time, such as 10s
     #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration)]
     pub exit_after: Option<std::time::Duration>,
-    /// Run these steps, one a line or separated by semicolons, then stop
+    /// Run these steps once all is ready, then stop; @FILE reads them from a file
     #[arg(long, value_name = "STEPS")]
     pub script: Option<String>,
 }

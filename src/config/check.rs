@@ -15,6 +15,7 @@ use super::settings::*;
 use super::units::display_duration;
 use super::value::{Item, Secret, Surroundings, Value, from_toml};
 use super::written::Written;
+use crate::auth::{ChannelBinding, HostRules};
 use crate::pg::{Address, ConnInfo};
 use crate::topology::{Node, NodeId, NodeName};
 
@@ -235,8 +236,18 @@ impl Check<'_> {
     }
 
     fn auth(&mut self) -> Auth {
-        let (rules, origin) = self.list("auth.rules");
-        if rules.is_empty() {
+        Auth {
+            rules: self.rules(),
+            verifier_file: self.path("auth.verifier_file"),
+            auth_query: self.filled("auth.auth_query"),
+            login_timeout: self.duration("auth.login_timeout"),
+            max_logins: self.count("auth.max_logins"),
+        }
+    }
+
+    fn rules(&mut self) -> HostRules {
+        let (items, origin) = self.list("auth.rules");
+        if items.is_empty() {
             self.invalid(
                 "auth.rules",
                 &origin,
@@ -244,13 +255,22 @@ impl Check<'_> {
                 "leave the key out for the default rules",
             );
         }
-        Auth {
-            rules: rules.into_iter().map(|rule| rule.text).collect(),
-            verifier_file: self.path("auth.verifier_file"),
-            auth_query: self.filled("auth.auth_query"),
-            login_timeout: self.duration("auth.login_timeout"),
-            max_logins: self.count("auth.max_logins"),
+        let rules = match HostRules::parse(items.iter().map(|item| item.text.as_str())) {
+            Ok(rules) => rules,
+            Err((line, error)) => {
+                // Lines count from 1.
+                let span = items.get(line.saturating_sub(1)).and_then(|item| item.span.clone());
+                let hint =
+                    "a rule is a line of pg_hba.conf, such as \"hostssl all all 10.0.0.0/8 scram-sha-256\"";
+                self.invalid("auth.rules", &origin.at(span), &error.to_string(), hint);
+                return HostRules::default();
+            }
+        };
+        if rules.want_certificates() && self.path("tls.client_ca").is_none() {
+            let cause = "a rule wants client certificates, and there is nothing to check them against";
+            self.invalid("auth.rules", &origin, cause, "set tls.client_ca");
         }
+        rules
     }
 
     fn client_tls(&mut self) -> Option<ClientTls> {

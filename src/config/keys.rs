@@ -44,13 +44,13 @@ keys! {
     "cluster.name" Kind::Text, r#""main""#, Restart,
         "Name of the cluster in logs, metrics and answers over HTTP",
         "give each cluster its own where one dashboard shows several";
-    "cluster.user" Kind::Text, r#""bellwether""#, Reload,
+    "cluster.user" Kind::Text, r#""bellwether""#, Restart,
         "Role that probes the nodes and runs auth_query",
         "a role of its own; it needs pg_monitor, and EXECUTE on or SELECT from what auth_query reads";
-    "cluster.password" SECRET, "", Reload,
+    "cluster.password" SECRET, "", Restart,
         "Password of that role",
         "leave it out where pg_hba.conf lets the role in without one, or with a certificate";
-    "cluster.database" Kind::Text, r#""postgres""#, Reload,
+    "cluster.database" Kind::Text, r#""postgres""#, Restart,
         "Database the probes connect to",
         "exists on every server";
 
@@ -67,16 +67,16 @@ keys! {
         "Whether it may serve reads while it is a standby",
         "set it to false for a standby kept for backups or reports";
 
-    "health.interval" DURATION, r#""1s""#, Reload,
+    "health.interval" DURATION, r#""1s""#, Restart,
         "Pause between two probes of a node",
         "a change of primary is seen within fall times this";
-    "health.timeout" DURATION, r#""800ms""#, Reload,
+    "health.timeout" DURATION, r#""800ms""#, Restart,
         "How long one probe may take",
         "less than the interval, so that probes of one node never overlap";
-    "health.fall" count(1, 100), "3", Reload,
+    "health.fall" count(1, 100), "3", Restart,
         "Failed probes in a row before a node counts as down",
         "three forgive a lost packet and a slow checkpoint";
-    "health.rise" count(1, 100), "2", Reload,
+    "health.rise" count(1, 100), "2", Restart,
         "Good probes in a row before it counts as up again",
         "two keep a server that comes and goes out of the rotation";
 
@@ -140,7 +140,7 @@ keys! {
         "pool.mode for one user; counts before that of the database",
         "for a migration tool, say";
 
-    "auth.rules" RULES, r#"["local all all scram-sha-256", "host all all all scram-sha-256"]"#, Reload,
+    "auth.rules" RULES, r#"["local all,replication all scram-sha-256", "host all,replication all all scram-sha-256"]"#, Reload,
         "Who may log in, and how: lines as in pg_hba.conf, the first that fits decides",
         "a password from everybody; the verifiers come from the primary, so no list of users is needed";
     "auth.verifier_file" Kind::Path, "", Reload,

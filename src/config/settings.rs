@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::value::Secret;
+use crate::auth::{ChannelBinding, HostRules};
 use crate::topology::Node;
 
 /// A whole configuration, checked. `main` hands its parts to the groups that need them.
@@ -140,8 +141,8 @@ pub struct Override {
 /// How clients log in.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// Lines as in `pg_hba.conf`; the first that fits decides.
-    pub rules: Vec<String>,
+    /// Who may log in, and how.
+    pub rules: HostRules,
     /// File of users and verifiers that is asked first.
     pub verifier_file: Option<PathBuf>,
     /// Query for the verifier of user `$1`.
@@ -185,15 +186,6 @@ pub enum SslMode {
     Require,
     VerifyCa,
     VerifyFull,
-}
-
-/// libpq's `channel_binding`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "libpq's words")]
-pub enum ChannelBinding {
-    Disable,
-    Prefer,
-    Require,
 }
 
 /// The log.

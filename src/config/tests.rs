@@ -228,6 +228,15 @@ fn relations_are_checked_with_their_numbers() {
     assert!(error_of("listen = [\"a:1\", \"a:1\"]").contains("names the same place twice"));
     assert!(error_of("listen = []").contains("the list is empty"));
     assert!(error_of("auth.rules = []").contains("nobody could log in"));
+    assert!(error_of("auth.rules = \"hostssl all all all cert\"").ends_with("hint: set tls.client_ca"));
+    let rules = error_of("auth.rules = [\"local all all trust\",\n  \"host all all all magic\"]");
+    assert!(rules.contains("cause: b.toml:2:3: host rule has "), "{rules}");
+}
+
+#[test]
+fn the_default_rules_are_those_of_auth() {
+    let config = read("nodes.a = \"postgres://h\"").expect("valid");
+    assert_eq!(config.auth.rules, crate::auth::HostRules::default());
 }
 
 #[test]
