@@ -1,34 +1,81 @@
-//! The `bellwether` program: reads its arguments and hands over.
+//! The `bellwether` program: reads its arguments, builds the shells and hands them over.
+
+mod serve;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use bellwether::cli::args::{Cli, Command, EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
-use bellwether::cli::config::run;
+use bellwether::cli::args::{Cli, Command, DemoArgs, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, SourceArgs};
+use bellwether::config::{self, LogFormat};
+use bellwether::telemetry::logging;
+use bellwether::{cli, lab};
 
 fn main() -> ExitCode {
     let env = environment();
     match Cli::parse().command {
-        Command::Config(command) => match run(command, env) {
+        Command::Proxy(args) => proxy(args.sources, env),
+        Command::Config(command) => match cli::config::run(command, env) {
             Ok(text) => print(&text),
             Err(problems) => fail(EXIT_USAGE, &problems),
         },
-        _ => ExitCode::from(EXIT_FAILED),
+        Command::Demo(args) => demo(args),
     }
+}
+
+fn proxy(args: SourceArgs, env: BTreeMap<String, String>) -> ExitCode {
+    let sources = match cli::config::sources(args, env) {
+        Ok(sources) => sources,
+        Err(problems) => return fail(EXIT_USAGE, &problems),
+    };
+    let loaded = match config::load(&sources) {
+        Ok(loaded) => loaded,
+        Err(problems) => return fail(EXIT_USAGE, &problems),
+    };
+    let format = match loaded.config.log.format {
+        LogFormat::Auto => logging::Format::Auto,
+        LogFormat::Text => logging::Format::Text,
+        LogFormat::Json => logging::Format::Json,
+    };
+    let level = match logging::init(format, &loaded.config.log.level) {
+        Ok(level) => level,
+        Err(error) => return fail(EXIT_USAGE, &format!("error: {error}")),
+    };
+    let workers = loaded.config.workers;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(EXIT_FAILED, &format!("error: no threads to work with\ncause: {error}")),
+    };
+    let running = serve::Running { sources, loaded, level };
+    let code = match runtime.block_on(serve::serve(running)) {
+        Ok(()) => ExitCode::from(EXIT_DONE),
+        Err(error) => fail(EXIT_FAILED, &error),
+    };
+    // Whoever still sits in a blocking call, such as a name lookup, does not hold the process up.
+    runtime.shutdown_background();
+    code
+}
+
+fn demo(args: DemoArgs) -> ExitCode {
+    let DemoArgs { nodes, port, data, keep, json, exit_after, script } = args;
+    let nodes = usize::from(nodes);
+    lab::demo::run(lab::demo::Options { nodes, port, data, keep, json, exit_after, script })
 }
 
 /// The environment, without variables that are not text.
 fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
 }
 
 fn print(text: &str) -> ExitCode {
-    use std::io::Write;
     // A reader that has seen enough, such as `head`, is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::from(EXIT_DONE)

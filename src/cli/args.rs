@@ -104,3 +104,37 @@ pub struct DemoArgs {
     #[arg(long, value_name = "STEPS")]
     pub script: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_the_verbs() {
+        let read = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
+        let Ok(Command::Proxy(proxy)) =
+            read("bellwether proxy postgres://a,b/ --listen x:1 --listen unix:/s")
+        else {
+            panic!("a URL and addresses are read");
+        };
+        assert_eq!(proxy.sources.url.as_deref(), Some("postgres://a,b/"));
+        assert_eq!(proxy.sources.listen, ["x:1", "unix:/s"]);
+        let Ok(Command::Demo(demo)) = read("bellwether demo --nodes 2 --exit-after 10s --json") else {
+            panic!("options of the demo are read");
+        };
+        assert_eq!((demo.nodes, demo.port, demo.json), (2, 6432, true));
+        assert_eq!(demo.exit_after, Some(std::time::Duration::from_secs(10)));
+        for wrong in
+            ["bellwether", "bellwether promote", "bellwether demo --nodes 0", "bellwether demo --keep"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -17,6 +17,9 @@ use super::value::{Item, Secret, Surroundings, Value, from_toml};
 use super::written::Written;
 use crate::auth::{ChannelBinding, HostRules};
 use crate::pg::{Address, ConnInfo};
+use crate::pool;
+use crate::pool::tls::{SslMode, TlsSettings};
+use crate::session::PoolMode;
 use crate::topology::{Node, NodeId, NodeName};
 
 /// Checks everything and builds the settings, or says all that is wrong.
@@ -30,6 +33,9 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         health: check.health(),
         split: check.flag("routing.split"),
         pool: check.pool(),
+        pool_mode: pool_mode(&check.text("pool.mode")),
+        max_clients: check.count("pool.max_clients"),
+        prepared: check.count("pool.prepared"),
         databases: check.overrides("databases.", "databases.*.pool_mode", Some("databases.*.pool_size")),
         users: check.overrides("users.", "users.*.pool_mode", None),
         auth: check.auth(),
@@ -193,9 +199,8 @@ impl Check<'_> {
         health
     }
 
-    fn pool(&mut self) -> Pool {
-        let pool = Pool {
-            mode: pool_mode(&self.text("pool.mode")),
+    fn pool(&mut self) -> pool::Settings {
+        let pool = pool::Settings {
             size: self.count("pool.size"),
             min: self.count("pool.min"),
             reserve: self.count("pool.reserve"),
@@ -203,13 +208,12 @@ impl Check<'_> {
             max_per_user: self.count("pool.max_per_user"),
             max_per_database: self.count("pool.max_per_database"),
             max_per_node: self.count("pool.max_per_node"),
-            max_clients: self.count("pool.max_clients"),
             checkout_timeout: self.duration("pool.checkout_timeout"),
             connect_timeout: self.duration("pool.connect_timeout"),
             idle_timeout: self.duration("pool.idle_timeout"),
             max_lifetime: self.duration("pool.max_lifetime"),
             check_after_idle: self.duration("pool.check_after_idle"),
-            prepared: self.count("pool.prepared"),
+            startup_parameters: Vec::new(),
         };
         if pool.min > pool.size {
             let cause = format!("{} is more than pool.size, {}", pool.min, pool.size);
@@ -288,16 +292,17 @@ impl Check<'_> {
         pair.map(|(cert, key)| ClientTls { cert, key, client_ca })
     }
 
-    fn server_tls(&mut self) -> ServerTls {
+    fn server_tls(&mut self) -> TlsSettings {
         let mode = match self.text("server_tls.mode").as_str() {
             "disable" => SslMode::Disable,
+            "allow" => SslMode::Allow,
             "require" => SslMode::Require,
             "verify-ca" => SslMode::VerifyCa,
             "verify-full" => SslMode::VerifyFull,
             _ => SslMode::Prefer,
         };
-        let root_cert = self.path("server_tls.root_cert");
-        if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && root_cert.is_none() {
+        let root_ca = self.path("server_tls.root_cert");
+        if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && root_ca.is_none() {
             let origin = self.origin("server_tls.mode");
             let cause = "there is nothing to verify certificates against";
             self.invalid("server_tls.mode", &origin, cause, "set server_tls.root_cert");
@@ -313,7 +318,7 @@ impl Check<'_> {
             self.invalid("server_tls.channel_binding", &origin, cause, "set server_tls.mode = \"require\"");
         }
         let identity = self.pair("server_tls.cert", "server_tls.key");
-        ServerTls { mode, root_cert, identity, channel_binding }
+        TlsSettings { mode, root_ca, identity, channel_binding }
     }
 
     fn http(&mut self) -> Option<SocketAddr> {

@@ -166,7 +166,7 @@ keys! {
         "Authorities that client certificates are checked against, PEM",
         "needed for the method cert and for clientcert= in rules";
 
-    "server_tls.mode" Kind::Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]), r#""prefer""#, Reload,
+    "server_tls.mode" Kind::Choice(&["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]), r#""prefer""#, Restart,
         "TLS towards the servers, as libpq's sslmode",
         "takes what the server offers; use verify-full across a network you do not own";
     "server_tls.root_cert" Kind::Path, "", Reload,
@@ -178,7 +178,7 @@ keys! {
     "server_tls.key" Kind::Path, "", Reload,
         "Private key of that certificate, PEM",
         "goes with server_tls.cert";
-    "server_tls.channel_binding" Kind::Choice(&["disable", "prefer", "require"]), r#""prefer""#, Reload,
+    "server_tls.channel_binding" Kind::Choice(&["disable", "prefer", "require"]), r#""prefer""#, Restart,
         "Whether a SCRAM login is bound to the server's certificate, as libpq's channel_binding",
         "proves there is nobody in between, where both sides can";
 

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::value::Secret;
-use crate::auth::{ChannelBinding, HostRules};
+use crate::auth::HostRules;
+use crate::pool;
+use crate::pool::tls::TlsSettings;
+use crate::session::PoolMode;
 use crate::topology::Node;
 
 /// A whole configuration, checked. `main` hands its parts to the groups that need them.
@@ -26,7 +29,13 @@ pub struct Config {
     /// Whether plain reads go to standbys.
     pub split: bool,
     /// Server connections.
-    pub pool: Pool,
+    pub pool: pool::Settings,
+    /// How long a client keeps a server, unless its database or user says otherwise.
+    pub pool_mode: PoolMode,
+    /// Client connections at a time.
+    pub max_clients: usize,
+    /// Prepared statements kept on each server connection.
+    pub prepared: usize,
     /// What differs for single databases.
     pub databases: BTreeMap<String, Override>,
     /// What differs for single users.
@@ -36,13 +45,21 @@ pub struct Config {
     /// TLS towards clients; `None` without a certificate.
     pub tls: Option<ClientTls>,
     /// TLS towards servers.
-    pub server_tls: ServerTls,
+    pub server_tls: TlsSettings,
     /// Where HTTP is served; `None` for nowhere.
     pub http: Option<SocketAddr>,
     /// The log.
     pub log: Log,
     /// How long transactions may go on after SIGTERM.
     pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// Returns how long clients of `user` in `database` keep a server. The user's own setting comes first.
+    pub fn pool_mode(&self, database: &str, user: &str) -> PoolMode {
+        let own = |of: &BTreeMap<String, Override>, name| of.get(name).and_then(|found| found.pool_mode);
+        own(&self.users, user).or_else(|| own(&self.databases, database)).unwrap_or(self.pool_mode)
+    }
 }
 
 /// A place clients connect to.
@@ -85,50 +102,6 @@ pub struct Health {
     pub rise: u32,
 }
 
-/// How long a client keeps a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolMode {
-    /// For a transaction, or longer while the session is pinned.
-    Transaction,
-    /// For the whole session.
-    Session,
-}
-
-/// Server connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pool {
-    /// How long a client keeps a server.
-    pub mode: PoolMode,
-    /// Connections for each node, database and user.
-    pub size: usize,
-    /// Connections a pool in use keeps open.
-    pub min: usize,
-    /// Further connections for when somebody waited longer than `reserve_after`.
-    pub reserve: usize,
-    /// Wait before the reserve is opened.
-    pub reserve_after: Duration,
-    /// Connections of one user to one node; 0 for no limit.
-    pub max_per_user: usize,
-    /// Connections to one database on one node; 0 for no limit.
-    pub max_per_database: usize,
-    /// Connections to one node; 0 for no limit.
-    pub max_per_node: usize,
-    /// Client connections at a time.
-    pub max_clients: usize,
-    /// How long a statement waits for a server.
-    pub checkout_timeout: Duration,
-    /// How long opening a connection may take.
-    pub connect_timeout: Duration,
-    /// Idle time after which a connection is closed.
-    pub idle_timeout: Duration,
-    /// Age after which a connection is replaced.
-    pub max_lifetime: Duration,
-    /// Idle time after which a connection is tested before use.
-    pub check_after_idle: Duration,
-    /// Prepared statements kept on each connection.
-    pub prepared: usize,
-}
-
 /// What differs for one database or user; `None` where nothing does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Override {
@@ -162,30 +135,6 @@ pub struct ClientTls {
     pub key: PathBuf,
     /// Authorities for client certificates, PEM.
     pub client_ca: Option<PathBuf>,
-}
-
-/// TLS towards servers, in the words of libpq.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerTls {
-    /// `sslmode`.
-    pub mode: SslMode,
-    /// `sslrootcert`.
-    pub root_cert: Option<PathBuf>,
-    /// Certificate and key we show, PEM.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// `channel_binding`.
-    pub channel_binding: ChannelBinding,
-}
-
-/// libpq's `sslmode`, without `allow`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "libpq's words")]
-pub enum SslMode {
-    Disable,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
 }
 
 /// The log.

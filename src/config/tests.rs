@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::pg::Address;
+use crate::session::PoolMode;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -234,6 +235,12 @@ fn relations_are_checked_with_their_numbers() {
 }
 
 #[test]
+fn the_pool_defaults_are_those_of_pool() {
+    let config = read("nodes.a = \"postgres://h\"").expect("valid");
+    assert_eq!(config.pool, crate::pool::Settings::default());
+}
+
+#[test]
 fn the_default_rules_are_those_of_auth() {
     let config = read("nodes.a = \"postgres://h\"").expect("valid");
     assert_eq!(config.auth.rules, crate::auth::HostRules::default());
@@ -274,6 +281,9 @@ fn overrides_are_read_by_name() {
     let expected = Override { pool_mode: Some(PoolMode::Session), pool_size: Some(3) };
     assert_eq!(config.databases.get("my.db"), Some(&expected));
     assert_eq!(config.users["etl"], Override { pool_size: None, ..expected });
+    assert_eq!(config.pool_mode("my.db", "anyone"), PoolMode::Session);
+    assert_eq!(config.pool_mode("other", "etl"), PoolMode::Session);
+    assert_eq!(config.pool_mode("other", "anyone"), PoolMode::Transaction);
     assert!(error_of("[databases.x]\nsize = 1").contains("unknown key `databases.x.size`"));
 }
 
@@ -342,7 +352,10 @@ fn a_url_is_a_whole_configuration() {
         config.nodes.iter().map(|node| format!("{} {}", node.name, node.address)).collect();
     assert_eq!(shown, ["pg1 pg1:5432", "pg2 pg2:5433", "pg3 pg3:5432"]);
     assert_eq!((config.cluster.user.as_str(), config.cluster.database.as_str()), ("app", "db"));
-    assert_eq!((config.cluster.name.as_str(), config.server_tls.mode), ("orders", SslMode::Require));
+    assert_eq!(
+        (config.cluster.name.as_str(), config.server_tls.mode),
+        ("orders", crate::pool::tls::SslMode::Require)
+    );
     assert_eq!(config.listen, [Listen::Tcp { host: "0.0.0.0".to_owned(), port: 7000 }]);
     assert_eq!(config.cluster.password, Some(Secret::new("s")));
 

@@ -1,0 +1,144 @@
+//! `bellwether proxy`: starts the shells, obeys signals, ends in order.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use bellwether::api;
+use bellwether::config::{self, Config, Loaded, Sources};
+use bellwether::coordinator::{self, Login, PlainConnector};
+use bellwether::telemetry::logging::LevelHandle;
+use bellwether::telemetry::{Metrics, Names};
+use bellwether::topology::Thresholds;
+
+use crate::signals::{Signals, Wish};
+
+/// What a running process knows of its own settings.
+pub struct Running {
+    /// Where the configuration is read from, again on every reload.
+    pub sources: Sources,
+    /// What was read last.
+    pub loaded: Loaded,
+    /// Changes the level of the log.
+    pub level: LevelHandle,
+}
+
+/// Why the proxy could not start.
+pub enum ServeError {
+    /// Signals cannot be listened for.
+    Signals(io::Error),
+    /// HTTP cannot be served.
+    Http(api::BindError),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Signals(error) => write!(f, "error: cannot listen for signals\ncause: {error}"),
+            ServeError::Http(error) => write!(
+                f,
+                "error: {error}\nhint: end whatever listens there, or set http.listen to another address"
+            ),
+        }
+    }
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// Something could not be started; what had been started is gone again.
+pub async fn serve(mut running: Running) -> Result<(), ServeError> {
+    let mut signals = Signals::new().map_err(ServeError::Signals)?;
+    let config = Arc::clone(&running.loaded.config);
+    // Dropping the sets at the end stops everything in them.
+    let mut shells = JoinSet::new();
+    let clients = JoinSet::new();
+    let (draining, drain) = watch::channel(false);
+    let (topology, driver) =
+        coordinator::start(probing(&config), config.nodes.clone(), Arc::new(PlainConnector));
+    shells.spawn(driver.run());
+    let metrics = Arc::new(Metrics::new(&NAMES, &config.nodes, topology.cell()));
+    if let Some(address) = config.http {
+        let refusing = move || drain.borrow().then(|| "draining".to_owned());
+        let refusing: Option<Box<dyn Fn() -> Option<String> + Send + Sync>> = Some(Box::new(refusing));
+        let sources = api::Sources { snapshot: topology.cell(), metrics, pools: None, refusing };
+        let server = api::bind(address, sources).await.map_err(ServeError::Http)?;
+        info!(address = %server.address(), "serving HTTP");
+        shells.spawn(server.run());
+    }
+    info!(cluster = config.cluster.name, nodes = config.nodes.len(), "started");
+    loop {
+        match signals.next().await {
+            Wish::Reload => running.reload(),
+            Wish::Stop => break,
+        }
+    }
+    draining.send_replace(true);
+    finish(clients, &mut signals, running.loaded.config.drain_timeout).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Gives `clients` time to end by themselves; the rest is cut off. A second wish to stop ends the wait.
+async fn finish(mut clients: JoinSet<()>, signals: &mut Signals, limit: Duration) {
+    if clients.is_empty() {
+        return;
+    }
+    info!(limit_seconds = limit.as_secs(), "waiting for transactions to end; the next signal stops at once");
+    let all_ended = async { while clients.join_next().await.is_some() {} };
+    tokio::select! {
+        () = all_ended => {}
+        () = tokio::time::sleep(limit) => warn!("the time is up, open transactions are cut off"),
+        () = signals.stop() => warn!("told twice, open transactions are cut off"),
+    }
+}
+
+/// Labels of the metrics of statements and clients.
+const NAMES: Names =
+    Names { routes: &[], rules: &[], pins: &[], client_states: &[], rejections: &[], cancels: &[] };
+
+impl Running {
+    /// Reads the configuration again. A faulty one changes nothing.
+    fn reload(&mut self) {
+        let reloaded = match config::reload(&self.sources, &self.loaded) {
+            Ok(reloaded) => reloaded,
+            Err(problems) => {
+                for problem in &problems.0 {
+                    error!("reload refused, the old configuration stays: {problem}");
+                }
+                return;
+            }
+        };
+        if let Err(refused) = self.level.set(&reloaded.loaded.config.log.level) {
+            error!("reload refused, the old configuration stays: {refused}");
+            return;
+        }
+        for key in &reloaded.needs_restart {
+            warn!(%key, "this key was changed and takes effect when the process starts again");
+        }
+        let changed: Vec<String> = reloaded.changed.iter().map(ToString::to_string).collect();
+        info!(changed = changed.join(", "), "configuration reloaded");
+        self.loaded = reloaded.loaded;
+    }
+}
+
+fn probing(config: &Config) -> coordinator::Settings {
+    let cluster = &config.cluster;
+    let login = Login {
+        user: cluster.user.clone(),
+        password: cluster.password.as_ref().map(|secret| secret.expose().to_owned()),
+        database: cluster.database.clone(),
+    };
+    let health = config.health;
+    coordinator::Settings {
+        interval: health.interval,
+        timeout: health.timeout,
+        thresholds: Thresholds { fall: health.fall, rise: health.rise },
+        ..coordinator::Settings::new(login)
+    }
+}
