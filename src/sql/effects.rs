@@ -6,14 +6,22 @@ pub struct Classified {
     /// The statements in order, as many as PostgreSQL will answer with CommandComplete or an error; empty for
     /// an empty text (EmptyQueryResponse). Also empty when `parsed` is false.
     pub statements: Box<[Effects]>,
-    /// `Ok` when the whole text is a plain read; else the first reason why it must go to the primary.
+    /// `Ok` when the whole text is a plain read; else why it must go to the primary: the gravest reason in the first
+    /// statement that has one.
     pub plain_read: Result<(), NeedsPrimary>,
     /// Whether the grammar took it. What it did not take goes to the primary unchanged, and afterwards the
     /// session is checked for state it may have left on the server.
     pub parsed: bool,
 }
 
-/// Why a statement is not a plain read. Each is counted under its name.
+impl Classified {
+    /// Returns the answer for a text that is not or cannot be read: nothing is known, the primary must take it.
+    pub fn unparsed() -> Classified {
+        Classified { statements: Box::default(), plain_read: Err(NeedsPrimary::Unparsed), parsed: false }
+    }
+}
+
+/// Why a statement is not a plain read, the gravest first. Each is counted under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // The names say it.
 pub enum NeedsPrimary {

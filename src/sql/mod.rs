@@ -8,6 +8,7 @@ mod builtins;
 mod cache;
 mod classify;
 mod effects;
+mod encoding;
 mod findings;
 mod names;
 mod parse;
@@ -19,3 +20,4 @@ pub use cache::Classifier;
 pub use effects::{
     Classified, Discard, Effects, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,
 };
+pub use encoding::hides_ascii;

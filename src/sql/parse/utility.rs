@@ -37,9 +37,11 @@ fn session_statement(node: Node<'_>, findings: &mut Findings) -> bool {
         }
         Node::ExecuteStmt(it) => execute(it, findings),
         Node::DeallocateStmt(it) => {
-            let all = Prepared::DeallocateAll;
-            let one = || Prepared::Deallocate(folded(it.name()));
-            findings.effects.prepared = Some(if it.isall { all } else { one() });
+            let deallocated = match it.name() {
+                Some(name) => Prepared::Deallocate(name.into()),
+                None => Prepared::DeallocateAll,
+            };
+            findings.effects.prepared = Some(deallocated);
             findings.effects.may_clear = true;
         }
         Node::DiscardStmt(it) => discard(it, findings),
