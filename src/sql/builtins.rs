@@ -1,29 +1,34 @@
-//! The names of PostgreSQL's own functions, and which of them are harmless: made from the catalog of PostgreSQL 15.
+//! The names of PostgreSQL's own functions, and which are harmless: from the catalog of PostgreSQL 15.
 //!
 //! A name is harmless when every function of that name in `pg_catalog` is stable or immutable, and none tells
-//! something of one node or one session. To make the lists again (and to check them against a server), run
-//! this, then `select name from sorted where not other order by name collate "C"` for [`PLAIN`] and the same
-//! with `where other` for [`OTHER`]:
+//! something of one node or one session. To make the lists again, run this and then
+//! `select name from sorted where not other order by name collate "C"` for [`PLAIN`], the same with
+//! `where other` for [`OTHER`]. To check a newer server: no name of [`plain_functions`] may be `other` there.
 //!
 //! ```sql
 //! create temp view callable as
-//!  select p.oid, proname::text as name, provolatile, pronargs, pronargdefaults
-//!  from pg_proc p
-//!  where pronamespace = 'pg_catalog'::regnamespace
-//!    and not (proargtypes::oid[] && array['internal'::regtype, 'cstring'::regtype]::oid[])
-//!    and prorettype <> all (array['internal', 'cstring', 'trigger', 'event_trigger', 'language_handler',
-//!        'fdw_handler', 'index_am_handler', 'table_am_handler', 'tsm_handler']::regtype[]);
+//!   select proname::text as name, provolatile from pg_proc
+//!   where pronamespace = 'pg_catalog'::regnamespace
+//!     and not (proargtypes::oid[] && array['internal'::regtype, 'cstring'::regtype]::oid[])
+//!     and prorettype <> all (array['internal', 'cstring', 'trigger', 'event_trigger', 'language_handler',
+//!       'fdw_handler', 'index_am_handler', 'table_am_handler', 'tsm_handler']::regtype[]);
 //! create temp view sorted as
-//!  select name, bool_or(provolatile = 'v'
-//!      or name ~ '^(pg_stat_|pg_ls_|pg_read_|pg_control_|pg_last_|pg_current_|pg_hba_|pg_ident_|pg_lock_|txid_current)'
-//!      or name ~ '^(pg_available_|pg_timezone_|pg_show_|pg_replication_|pg_relation_file|pg_event_trigger_|fmgr_)'
-//!      or name ~ '^(inet_server_|inet_client_|pg_tablespace_|pg_config$|pg_cursor$|pg_prepared_|pg_get_replication_)'
-//!      or name ~ '_to_xml'
-//!      or name in ('version', 'pg_backend_pid', 'pg_postmaster_start_time', 'pg_conf_load_time', 'pg_my_temp_schema',
-//!          'pg_is_other_temp_schema', 'pg_listening_channels', 'pg_extension_update_paths', 'pg_filenode_relation')) as other,
-//!    bool_or(pronargs >= 1 and pronargs - pronargdefaults <= 1) as unary
-//!  from callable group by name;
+//!   select name, bool_or(provolatile = 'v'
+//!     or name ~ '^(pg_stat_|pg_ls_|pg_read_|pg_control_|pg_last_|pg_current_|pg_hba_|pg_ident_)'
+//!     or name ~ '^(pg_lock_|pg_available_|pg_timezone_|pg_show_|pg_replication_|pg_relation_file)'
+//!     or name ~ '^(pg_event_trigger_|pg_prepared_|pg_get_replication_|fmgr_|txid_current)'
+//!     or name ~ '^(inet_server_|inet_client_|pg_tablespace_|pg_config$|pg_cursor$)'
+//!     or name ~ '_to_xml'
+//!     or name in ('version', 'pg_backend_pid', 'pg_postmaster_start_time', 'pg_conf_load_time',
+//!       'pg_my_temp_schema', 'pg_is_other_temp_schema', 'pg_listening_channels',
+//!       'pg_extension_update_paths', 'pg_filenode_relation')) as other
+//!   from callable group by name;
 //! ```
+
+/// Returns the names of the built-in functions taken for harmless, sorted; a test may hold them against a server.
+pub fn plain_functions() -> &'static [&'static str] {
+    &PLAIN
+}
 
 /// Tells whether every built-in function of this name may run on any node.
 pub(super) fn is_plain(name: &str) -> bool {
@@ -37,7 +42,7 @@ pub(super) fn is_other(name: &str) -> bool {
 
 /// Stable or immutable, the same on every node and in every session.
 #[rustfmt::skip]
-const PLAIN: [&str; 1609] = [
+static PLAIN: [&str; 1609] = [
     "abbrev", "abs", "aclcontains", "acldefault", "aclexplode", "aclinsert", "aclitemeq", "aclremove", "acos",
     "acosd", "acosh", "age", "anyarray_send", "anycompatiblearray_send", "anytextcat", "area", "array_agg",
     "array_append", "array_cat", "array_dims", "array_eq", "array_fill", "array_ge", "array_gt",
@@ -297,7 +302,7 @@ const PLAIN: [&str; 1609] = [
 
 /// Volatile, or stable and telling of one node, one session, or running SQL it is given.
 #[rustfmt::skip]
-const OTHER: [&str; 331] = [
+static OTHER: [&str; 331] = [
     "amvalidate", "binary_upgrade_create_empty_extension", "binary_upgrade_set_missing_value",
     "binary_upgrade_set_next_array_pg_type_oid", "binary_upgrade_set_next_heap_pg_class_oid",
     "binary_upgrade_set_next_heap_relfilenode", "binary_upgrade_set_next_index_pg_class_oid",

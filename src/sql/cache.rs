@@ -21,8 +21,8 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Makes an empty cache for at most `entries` texts (at least two), and `bytes` of memory for texts and results.
-    /// Sessions with `standard_conforming_strings` off, which should be none, have as much again.
+    /// Makes an empty cache for at most `entries` texts (at least two), and `bytes` of memory for texts and
+    /// results. Sessions with `standard_conforming_strings` off, which should be none, have as much again.
     pub fn new(entries: usize, bytes: usize) -> Classifier {
         Classifier {
             conforming: Generations::new(entries / 2, bytes / 2),
@@ -48,8 +48,8 @@ impl Classifier {
 }
 
 impl Default for Classifier {
-    /// 8192 texts and 16 MiB: an application has some hundreds of statements, and one which writes its literals into
-    /// the text gains nothing from more.
+    /// 8192 texts and 16 MiB: an application has some hundreds of statements, and one which writes its literals
+    /// into the text gains nothing from more.
     fn default() -> Classifier {
         Classifier::new(8192, 16 << 20)
     }

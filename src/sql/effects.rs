@@ -6,8 +6,8 @@ pub struct Classified {
     /// The statements in order, as many as PostgreSQL will answer with CommandComplete or an error; empty for
     /// an empty text (EmptyQueryResponse). Also empty when `parsed` is false.
     pub statements: Box<[Effects]>,
-    /// `Ok` when the whole text is a plain read; else why it must go to the primary: the gravest reason in the first
-    /// statement that has one.
+    /// `Ok` when the whole text is a plain read; else why it must go to the primary: the gravest reason in the
+    /// first statement that has one.
     pub plain_read: Result<(), NeedsPrimary>,
     /// Whether the grammar took it. What it did not take goes to the primary unchanged, and afterwards the
     /// session is checked for state it may have left on the server.

@@ -1,11 +1,12 @@
 //! Client encodings in which a byte that looks like ASCII may be half of a letter.
 
-/// Tells whether text in this `client_encoding` (as the server reports it) may be read differently by the server than by us.
+/// Tells whether the server may read text in this `client_encoding` (as it reports it) otherwise than we do.
 ///
-/// In these encodings the second byte of a letter can be a backslash or a letter of ASCII, and a text can be valid UTF-8
-/// besides: what is one string to us may be a string and a statement to the server. They exist on the client side
-/// only (<https://www.postgresql.org/docs/current/multibyte.html>, "Server?"), for this very reason. A text with any byte
-/// above 127 is then taken for [`Classified::unparsed`](super::Classified::unparsed).
+/// In these encodings the second byte of a letter can be a backslash or a letter of ASCII, and a text can be
+/// valid UTF-8 besides: what is one string to us may be a string and a statement to the server. For this very
+/// reason they exist on the client side only (<https://www.postgresql.org/docs/current/multibyte.html>, the
+/// column "Server?"). A session in one of them must take a text with any byte above 127 for
+/// [`Classified::unparsed`](super::Classified::unparsed).
 pub fn hides_ascii(client_encoding: &str) -> bool {
     const CLIENT_ONLY: [&str; 7] = ["BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"];
     CLIENT_ONLY.iter().any(|name| name.eq_ignore_ascii_case(client_encoding))

@@ -16,6 +16,7 @@ mod quote;
 #[cfg(test)]
 mod tests;
 
+pub use builtins::plain_functions;
 pub use cache::Classifier;
 pub use effects::{
     Classified, Discard, Effects, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,

@@ -19,8 +19,8 @@ use super::findings::Findings;
 /// A list of names.
 type Strings = CastNodeList<nodes::String>;
 
-/// Longest text that is parsed, in bytes. The grammar needs some 20 ms and 100 MiB for this much, on a thread which
-/// other sessions wait for; longer texts are bulk loads, which go to the primary in any case.
+/// Longest text that is parsed, in bytes. The grammar needs some 20 ms for this much, on a thread which other
+/// sessions wait for; longer texts are bulk loads, which go to the primary in any case.
 pub(super) const LONGEST_TEXT: usize = 1 << 20;
 
 /// Returns the findings of each statement in order, or `None` if the text cannot be read: refused by the grammar,
@@ -29,7 +29,7 @@ pub(super) fn parse(text: &[u8], standard_conforming_strings: bool) -> Option<Ve
     if text.len() > LONGEST_TEXT {
         return None;
     }
-    // The crate always reads with the setting on. Without a backslash both readings are the same, token by token.
+    // The crate always reads with the setting on. Without a backslash both readings are the same.
     if !standard_conforming_strings && memchr::memchr(b'\\', text).is_some() {
         return None;
     }
@@ -115,7 +115,7 @@ fn uncast(node: Node<'_>) -> Node<'_> {
 }
 
 fn is_text(type_name: &nodes::TypeName) -> bool {
-    let name = type_name.names().iter().last().and_then(|name| name.sval());
+    let name = type_name.names().iter().next_back().and_then(|name| name.sval());
     matches!(name, Some("text" | "varchar"))
         && type_name.typmods().is_empty()
         && type_name.array_bounds().is_empty()

@@ -18,7 +18,8 @@ fn is_plain(name: &str) -> bool {
         && KEYWORDS.binary_search(&name).is_err()
 }
 
-/// Every key word that is not unreserved: `select word from pg_get_keywords() where catcode <> 'U'`, PostgreSQL 15.
+/// Every key word that is not unreserved: `select word from pg_get_keywords() where catcode <> 'U'` of
+/// PostgreSQL 15.
 #[rustfmt::skip]
 const KEYWORDS: [&str; 151] = [
     "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between",

@@ -158,8 +158,8 @@ fn flatten(name: &str, it: &nodes::VariableSetStmt) -> Option<String> {
     Some(flat)
 }
 
-/// SET TIME ZONE INTERVAL '...', the only place for a cast. The server brings the interval to its normal form; what
-/// it reads is the same without. Only a unit after the literal changes its meaning.
+/// SET TIME ZONE INTERVAL '...', the only place for a cast. The server brings the interval to its normal form;
+/// what it reads is the same without. Only a unit after the literal changes its meaning.
 fn interval(cast: &nodes::TypeCast) -> Option<String> {
     let text = constant(cast.arg())?;
     let units = cast.type_name().map(|name| name.typmods());

@@ -4,14 +4,14 @@ use super::{Node, NodeList, nodes, qualified_name};
 use crate::sql::effects::{NeedsPrimary, SessionState};
 use crate::sql::findings::Findings;
 
-/// Reports what is in `root` and below it. `tracked` are calls of `set_config()` that have been reported as changes
-/// of settings and must not be reported again.
+/// Reports what is in `root` and below it. `tracked` are calls of `set_config()` that have been reported as
+/// changes of settings and must not be reported again.
 ///
 /// Chains such as `1 + 1 + ...` make trees as deep as the text is long, so the walk keeps its own stack.
 pub(super) fn walk<'a>(root: Node<'a>, tracked: &[&'a nodes::FuncCall], findings: &mut Findings) {
     let mut walk = Walk { pending: vec![root], tracked, findings };
     while let Some(node) = walk.pending.pop() {
-        let known = walk.expression(node) || walk.from_item(node) || walk.query(node) || walk.json(node);
+        let known = walk.expression(node) || walk.source(node) || walk.query(node) || walk.json(node);
         if !known {
             walk.findings.needs_primary(NeedsPrimary::Utility);
             walk.findings.may_leave(SessionState::OPAQUE_CODE);
@@ -80,7 +80,7 @@ impl<'a> Walk<'a, '_> {
         true
     }
 
-    fn from_item(&mut self, node: Node<'a>) -> bool {
+    fn source(&mut self, node: Node<'a>) -> bool {
         match node {
             Node::RangeVar(table) => {
                 self.findings.relation(table.schemaname(), table.relname().unwrap_or(""));

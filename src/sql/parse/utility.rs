@@ -248,11 +248,11 @@ fn transaction(it: &nodes::TransactionStmt, findings: &mut Findings) {
 
 /// Returns the access mode BEGIN asks for; of several the last counts, as in PostgreSQL.
 fn read_only(it: &nodes::TransactionStmt) -> Option<bool> {
-    let modes = it.options().iter().filter_map(|option| match option {
+    let mut modes = it.options().iter().filter_map(|option| match option {
         Node::DefElem(mode) if mode.defname() == Some("transaction_read_only") => truth(mode.arg()),
         _ => None,
     });
-    modes.last()
+    modes.next_back()
 }
 
 fn discard(it: &nodes::DiscardStmt, findings: &mut Findings) {
