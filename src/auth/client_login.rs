@@ -295,3 +295,6 @@ fn malformed(error: Malformed) -> PgError {
 fn violation(message: impl Into<String>) -> PgError {
     PgError::fatal(SqlState::PROTOCOL_VIOLATION, message)
 }
+
+#[cfg(test)]
+mod tests;

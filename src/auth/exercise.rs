@@ -84,3 +84,6 @@ fn cut(data: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (body, after) = rest.split_at(rest.len().min(usize::from(length & 0x7fff)));
     Some((tag, body, after))
 }
+
+#[cfg(test)]
+mod tests;

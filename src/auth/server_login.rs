@@ -250,3 +250,6 @@ impl ServerLogin {
         Ok(State::Scram { exchange, bound: bound.is_some() })
     }
 }
+
+#[cfg(test)]
+mod tests;
