@@ -73,7 +73,7 @@ enum State {
     Cleartext,
     Md5,
     SaslOffered,
-    Scram(ServerScram),
+    Scram(Box<ServerScram>),
     Finished,
 }
 
@@ -212,7 +212,7 @@ impl ClientLogin {
         self.scram(exchange, message, out)
     }
 
-    fn begin_exchange(&self, mechanism: &[u8]) -> Result<ServerScram, PgError> {
+    fn begin_exchange(&self, mechanism: &[u8]) -> Result<Box<ServerScram>, PgError> {
         let end_point = &self.facts.end_point;
         let bound = match (mechanism, end_point) {
             (b"SCRAM-SHA-256-PLUS", Some(hash)) => Some(hash.clone()),
@@ -222,18 +222,18 @@ impl ClientLogin {
         let (user, nonce) = (&self.facts.user, &self.random.nonce);
         let mock = server_scram::mock_verifier(user, &self.random.mock_secret);
         let exchange = |verifier| ServerScram::new(verifier, bound, end_point.is_some(), nonce);
-        Ok(match &self.facts.verifier {
+        Ok(Box::new(match &self.facts.verifier {
             Some(Verifier::Scram(verifier)) => exchange(verifier.clone()),
             Some(Verifier::Plain(password)) => {
                 exchange(ScramVerifier::derive(password.expose(), &mock.salt, mock.iterations))
             }
             Some(Verifier::Md5(_)) | None => exchange(mock).doomed(),
-        })
+        }))
     }
 
     fn scram(
         &mut self,
-        mut exchange: ServerScram,
+        mut exchange: Box<ServerScram>,
         message: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<LoginStep, PgError> {

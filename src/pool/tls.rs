@@ -14,6 +14,8 @@ use crate::auth::{ChannelBinding, EndPointHash};
 use crate::wire::write;
 
 pub mod files;
+#[cfg(test)]
+pub(crate) mod testing;
 mod verify;
 
 use files::TlsFileError;
