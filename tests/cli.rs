@@ -73,6 +73,18 @@ fn a_file_that_is_not_there_fails_with_2() {
 }
 
 #[test]
+fn a_certificate_that_is_not_there_fails_with_2() {
+    let content = "tls = { cert = \"/no/cert\", key = \"/no/key\" }\n[nodes]\na = \"postgres://h\"\n";
+    let file = Scratch::new("tls.toml", content);
+    let output = bellwether(&["config", "check", file.path()], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    assert!(error.starts_with("error: invalid value for `tls.cert`\ncause: "), "{error}");
+    assert!(error.contains(":1:16: cannot read /no/cert: "), "{error}");
+    assert_eq!(error.matches("error: ").count(), 2, "{error}");
+}
+
+#[test]
 fn a_url_that_is_wrong_fails_with_2() {
     let output = bellwether(&["proxy", "postgres://u:hunter2@h:port/"], &[]);
     assert_eq!(output.status.code(), Some(2));
