@@ -100,12 +100,12 @@ fn perform(
     let mut proxy = start_proxy(options, &cluster)?;
     announce(output, options, &cluster, &proxy, began.elapsed());
 
-    let endpoint = proxy.endpoint();
+    let (endpoint, http_port) = (proxy.endpoint(), proxy.http_port());
     let tally = std::thread::scope(|scope| {
         scope.spawn(|| status::show(&cluster, output, ending));
-        let performer = steps
-            .as_deref()
-            .map(|steps| scope.spawn(|| perform::perform(steps, &cluster, &endpoint, output, ending)));
+        let performer = steps.as_deref().map(|steps| {
+            scope.spawn(|| perform::perform(steps, &cluster, &endpoint, http_port, output, ending))
+        });
         wait_for_the_end(options, &mut proxy, output, ending);
         // Whatever the other threads are waiting for fails now, and they come back.
         proxy.kill9();

@@ -14,6 +14,7 @@ mod error;
 mod node;
 mod ports;
 mod proxy_process;
+mod proxy_view;
 mod psql;
 mod run_as;
 pub mod script;

@@ -15,7 +15,7 @@ use super::error::tail;
 use super::ports::Port;
 use super::run_as::RunAs;
 use super::spawner::{self, Spawner};
-use super::{Cluster, Error, template};
+use super::{Cluster, Error, proxy_view, template};
 
 /// How to start the proxy.
 #[derive(Clone, Debug)]
@@ -100,13 +100,15 @@ impl ProxyProcess {
         self.wait_listening()
     }
 
-    /// Waits until the endpoint answers as the primary, and the standbys stream.
+    /// Waits until the standbys stream, the endpoint answers as the primary, and the proxy sees every running
+    /// server in its present role.
     pub fn wait_ready(&mut self, cluster: &Cluster) -> Result<(), Error> {
+        cluster.wait_streaming()?;
         let endpoint = self.endpoint();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let seen = match answers_as_primary(cluster, &endpoint) {
-                Ok(()) => return cluster.wait_streaming(),
+            let seen = match is_ready(cluster, &endpoint, self.http_port()) {
+                Ok(()) => return Ok(()),
                 Err(seen) => seen,
             };
             self.still_alive()?;
@@ -179,9 +181,14 @@ impl ProxyProcess {
         format!("host=127.0.0.1 port={} user={user} password={user} dbname={database}", self.port())
     }
 
+    /// Port of the proxy's HTTP interface on 127.0.0.1.
+    pub fn http_port(&self) -> u16 {
+        self.http_port.number()
+    }
+
     /// Base URL of the proxy's HTTP interface.
     pub fn http(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http_port.number())
+        format!("http://127.0.0.1:{}", self.http_port())
     }
 
     /// Process id while it runs.
@@ -254,11 +261,11 @@ impl Drop for ProxyProcess {
     }
 }
 
-/// Whether the endpoint reaches a primary; if not, says what came instead. `pg_is_in_recovery` is volatile, so
-/// the question is not a plain read that a standby might answer.
-pub(super) fn answers_as_primary(cluster: &Cluster, endpoint: &str) -> Result<(), String> {
+/// Whether the endpoint reaches a primary and the proxy sees the cluster as it is; if not, says what it sees.
+/// `pg_is_in_recovery` is volatile, so the question is not a plain read that a standby might answer.
+pub(super) fn is_ready(cluster: &Cluster, endpoint: &str, http_port: u16) -> Result<(), String> {
     match cluster.sql_at(endpoint, "SELECT pg_is_in_recovery()") {
-        Ok(answer) if answer == "f" => Ok(()),
+        Ok(answer) if answer == "f" => proxy_view::agrees(cluster, http_port),
         Ok(answer) => Err(format!("pg_is_in_recovery() came back as {answer:?}")),
         Err(error) => Err(error.to_string()),
     }

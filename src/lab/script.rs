@@ -15,7 +15,8 @@ pub struct Step {
 /// What a statement asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// `wait ready`: until the endpoint answers as the primary and all running standbys stream.
+    /// `wait ready`: until all running standbys stream, the endpoint answers as the primary, and the proxy
+    /// sees every running server in its present role.
     WaitReady,
     /// `sql "..."`: run it through the endpoint.
     Sql(String),

@@ -14,8 +14,6 @@ mod connection;
 pub mod core;
 mod desk;
 mod error;
-#[cfg(test)]
-mod fake;
 mod identity;
 mod login;
 mod opening;
@@ -35,6 +33,3 @@ pub use login::Greeting;
 pub use registry::Registry;
 pub use settings::{Endpoint, Settings};
 pub use stream::{Stream, prepare_tcp};
-
-#[cfg(test)]
-mod tests;

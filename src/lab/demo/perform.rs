@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::super::proxy_process::answers_as_primary;
+use super::super::proxy_process::is_ready;
 use super::super::script::{Action, Step};
 use super::super::{Cluster, Shutdown};
 use super::ending::{Ending, Reason};
@@ -28,10 +28,11 @@ pub(super) fn perform(
     steps: &[Step],
     cluster: &Cluster,
     endpoint: &str,
+    http_port: u16,
     output: &Output,
     ending: &Ending,
 ) -> Tally {
-    let stage = Stage { cluster, endpoint, ending };
+    let stage = Stage { cluster, endpoint, http_port, ending };
     let mut tally = Tally::default();
     for step in steps {
         let began = Instant::now();
@@ -65,6 +66,7 @@ impl Tally {
 struct Stage<'a> {
     cluster: &'a Cluster,
     endpoint: &'a str,
+    http_port: u16,
     ending: &'a Ending,
 }
 
@@ -101,12 +103,13 @@ impl Stage<'_> {
 
     fn wait_ready(&self) -> Result<String, String> {
         let deadline = Instant::now() + PATIENCE;
-        while let Err(seen) = answers_as_primary(self.cluster, self.endpoint) {
+        self.cluster.wait_streaming().map_err(|error| error.to_string())?;
+        while let Err(seen) = is_ready(self.cluster, self.endpoint, self.http_port) {
             if Instant::now() > deadline || self.ending.wait(Duration::from_millis(20)).is_some() {
                 return Err(format!("not ready within {} s: {seen}", PATIENCE.as_secs()));
             }
         }
-        self.cluster.wait_streaming().map(|()| String::new()).map_err(|error| error.to_string())
+        Ok(String::new())
     }
 
     /// Every step is a session of its own, and what one wrote the next shall see, also on a standby: waits for
