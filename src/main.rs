@@ -1,5 +1,6 @@
 //! The `bellwether` program: reads its arguments, builds the shells and hands them over.
 
+mod probe_connector;
 mod serve;
 mod signals;
 
@@ -54,6 +55,7 @@ fn proxy(args: SourceArgs, env: BTreeMap<String, String>) -> ExitCode {
     let running = serve::Running { sources, loaded, level };
     let code = match runtime.block_on(serve::serve(running)) {
         Ok(()) => ExitCode::from(EXIT_DONE),
+        Err(error) if error.is_configuration() => fail(EXIT_USAGE, &error),
         Err(error) => fail(EXIT_FAILED, &error),
     };
     // Whoever still sits in a blocking call, such as a name lookup, does not hold the process up.

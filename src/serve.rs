@@ -11,11 +11,13 @@ use tracing::{error, info, warn};
 
 use bellwether::api;
 use bellwether::config::{self, Config, Loaded, Sources};
-use bellwether::coordinator::{self, Login, PlainConnector};
+use bellwether::coordinator::{self, Login};
+use bellwether::pool::tls::{ServerTls, files::TlsFileError};
 use bellwether::telemetry::logging::LevelHandle;
 use bellwether::telemetry::{Metrics, Names};
 use bellwether::topology::Thresholds;
 
+use crate::probe_connector::ProbeConnector;
 use crate::signals::{Signals, Wish};
 
 /// What a running process knows of its own settings.
@@ -32,14 +34,24 @@ pub struct Running {
 pub enum ServeError {
     /// Signals cannot be listened for.
     Signals(io::Error),
+    /// A certificate or key for TLS is not usable.
+    Tls(TlsFileError),
     /// HTTP cannot be served.
     Http(api::BindError),
+}
+
+impl ServeError {
+    /// Whether the configuration is to blame, rather than the machine.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, ServeError::Tls(_))
+    }
 }
 
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServeError::Signals(error) => write!(f, "error: cannot listen for signals\ncause: {error}"),
+            ServeError::Tls(error) => write!(f, "error: {error}\nhint: look at [tls] and [server_tls]"),
             ServeError::Http(error) => write!(
                 f,
                 "error: {error}\nhint: end whatever listens there, or set http.listen to another address"
@@ -59,8 +71,9 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
     let mut shells = JoinSet::new();
     let clients = JoinSet::new();
     let (draining, drain) = watch::channel(false);
-    let (topology, driver) =
-        coordinator::start(probing(&config), config.nodes.clone(), Arc::new(PlainConnector));
+    let server_tls = Arc::new(ServerTls::load(&config.server_tls).map_err(ServeError::Tls)?);
+    let connector = Arc::new(ProbeConnector { tls: server_tls.clone() });
+    let (topology, driver) = coordinator::start(probing(&config), config.nodes.clone(), connector);
     shells.spawn(driver.run());
     let metrics = Arc::new(Metrics::new(&NAMES, &config.nodes, topology.cell()));
     if let Some(address) = config.http {
@@ -72,11 +85,8 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
         shells.spawn(server.run());
     }
     info!(cluster = config.cluster.name, nodes = config.nodes.len(), "started");
-    loop {
-        match signals.next().await {
-            Wish::Reload => running.reload(),
-            Wish::Stop => break,
-        }
+    while signals.next().await == Wish::Reload {
+        running.reload(&server_tls);
     }
     draining.send_replace(true);
     finish(clients, &mut signals, running.loaded.config.drain_timeout).await;
@@ -104,7 +114,7 @@ const NAMES: Names =
 
 impl Running {
     /// Reads the configuration again. A faulty one changes nothing.
-    fn reload(&mut self) {
+    fn reload(&mut self, server_tls: &ServerTls) {
         let reloaded = match config::reload(&self.sources, &self.loaded) {
             Ok(reloaded) => reloaded,
             Err(problems) => {
@@ -114,6 +124,11 @@ impl Running {
                 return;
             }
         };
+        // What can fail comes first. Files are read again even if nothing else changed: certificates get renewed.
+        if let Err(refused) = server_tls.reload(&reloaded.loaded.config.server_tls) {
+            error!("reload refused, the old configuration stays: {refused}");
+            return;
+        }
         if let Err(refused) = self.level.set(&reloaded.loaded.config.log.level) {
             error!("reload refused, the old configuration stays: {refused}");
             return;

@@ -1,6 +1,7 @@
 //! Puts the sources together, at the start and again on reload.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use super::key::{Applies, KeyPath};
 use super::keys::find;
 use super::problem::{Origin, Problem, Problems, Source};
 use super::settings::Config;
-use super::value::{Surroundings, from_text};
-use super::written::{Written, row};
+use super::value::{Surroundings, Value, from_text};
+use super::written::{Entry, Written, row};
 use super::{env, file, misfit, url};
 
 /// Where a configuration is read from.
@@ -83,7 +84,20 @@ pub fn reload(sources: &Sources, current: &Loaded) -> Result<Reloaded, Problems>
 
 fn checked(written: Written) -> Result<Loaded, Problems> {
     let config = Arc::new(check(&written).map_err(Problems)?);
-    Ok(Loaded { config, written })
+    let unreadable: Vec<Problem> =
+        written.iter().filter_map(|(path, entry)| unreadable(path, entry)).collect();
+    match unreadable.is_empty() {
+        true => Ok(Loaded { config, written }),
+        false => Err(Problems(unreadable)),
+    }
+}
+
+/// Opens a file that is named, so that a mistyped path is found here and not at the first login.
+fn unreadable(path: &KeyPath, entry: &Entry) -> Option<Problem> {
+    let Value::Path(file) = &entry.value else { return None };
+    let error = File::open(file).err()?;
+    let problem = Problem::new(format!("invalid value for `{path}`")).at(entry.origin.clone());
+    Some(problem.cause(format!("cannot read {}: {error}", file.display())))
 }
 
 fn read(sources: &Sources) -> Result<Written, Problems> {

@@ -109,6 +109,7 @@ impl Pool {
                     let stale = self.lock().core.drop_unchecked(self.shared.clock());
                     drop(stale);
                 }
+                Found::Broken(server) => drop(server),
                 Found::Waiting(waiting) => return waiting.await,
                 Found::Failed(error) => return Err(error),
             }
@@ -316,7 +317,7 @@ impl Pool {
             Taken::Fresh(mut server, _) => {
                 drop(inner);
                 server.check_out(Arc::clone(self));
-                if server.stream.is_quiet() { Found::Fresh(server) } else { Found::Check(server) }
+                if server.stream.is_quiet() { Found::Fresh(server) } else { Found::Broken(server) }
             }
             Taken::Check(mut server, _) => {
                 drop(inner);
@@ -389,6 +390,8 @@ fn wake(waker: Option<Waker>) {
 enum Found<'a> {
     Fresh(Box<Server>),
     Check(Box<Server>),
+    /// Closed by the server while it was idle.
+    Broken(Box<Server>),
     Waiting(Waiting<'a>),
     Failed(CheckoutError),
 }

@@ -14,7 +14,7 @@ use super::registry::Permit;
 use super::stream::Stream;
 use crate::session::ServerState;
 use crate::topology::NodeId;
-use crate::wire::backend::tag;
+use crate::wire::backend::{self, tag};
 use crate::wire::frame::{HEAD, Head};
 use crate::wire::write;
 
@@ -125,18 +125,20 @@ impl Server {
         write::query(&mut out, b"");
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
-        // EmptyQueryResponse and ReadyForQuery, eleven bytes; a notice may precede them. Anything else, such as a
-        // changed parameter, would have to be taken over into `state`: a new connection is simpler.
+        // EmptyQueryResponse and ReadyForQuery, eleven bytes, and what the server says unasked: a notice, or a
+        // parameter that a reload of its configuration changed.
         let mut buffer = Vec::with_capacity(512);
         let mut answered = false;
         loop {
             while let Ok(Some(head)) = Head::read(&buffer)
                 && buffer.len() >= head.total
             {
-                match (head.tag, buffer.get(HEAD..head.total)) {
+                let body = buffer.get(HEAD..head.total).unwrap_or_default();
+                match (head.tag, body) {
                     (tag::NOTICE_RESPONSE, _) => {}
+                    (tag::PARAMETER_STATUS, _) if self.note_parameter(body) => {}
                     (tag::EMPTY_QUERY_RESPONSE, _) => answered = true,
-                    (tag::READY_FOR_QUERY, Some(b"I")) => return Ok(answered && buffer.len() == head.total),
+                    (tag::READY_FOR_QUERY, b"I") => return Ok(answered && buffer.len() == head.total),
                     _ => return Ok(false),
                 }
                 buffer.drain(..head.total);
@@ -145,6 +147,12 @@ impl Server {
                 return Ok(false);
             }
         }
+    }
+
+    fn note_parameter(&mut self, body: &[u8]) -> bool {
+        let Ok((name, value)) = backend::parameter_status(body) else { return false };
+        self.state.note_reported(&String::from_utf8_lossy(name), &String::from_utf8_lossy(value));
+        true
     }
 
     fn release_after_cancel(self: Box<Self>) {

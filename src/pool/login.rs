@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::connect::unreachable;
 use super::error::ConnectFailure;
-use crate::auth::{ServerLogin, ServerLoginStep};
+use crate::auth::{ServerLogin, ServerLoginError, ServerLoginStep};
 use crate::wire::backend::{self, tag};
 use crate::wire::error_response::ErrorFields;
 use crate::wire::frame::{Body, HEAD, Head, Malformed};
@@ -52,7 +52,7 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
             tag::NEGOTIATE_PROTOCOL_VERSION => greeting.version = offered_version(body, version)?,
             tag::AUTHENTICATION if !authenticated => {
                 let step = login.handle(body, &mut out);
-                authenticated = step.map_err(credentials)? == ServerLoginStep::Done;
+                authenticated = step.map_err(authentication)? == ServerLoginStep::Done;
                 send(stream, &mut out).await?;
             }
             tag::PARAMETER_STATUS if authenticated => {
@@ -140,8 +140,15 @@ fn text(bytes: &[u8]) -> Result<Box<str>, ConnectFailure> {
     Ok(String::from_utf8_lossy(bytes).into())
 }
 
-fn credentials(error: impl std::fmt::Display) -> ConnectFailure {
-    ConnectFailure::Credentials(error.to_string())
+/// Tells what we lack from what the server does wrong.
+fn authentication(error: ServerLoginError) -> ConnectFailure {
+    match error {
+        ServerLoginError::Protocol(_)
+        | ServerLoginError::Scram(_)
+        | ServerLoginError::ServerSignature
+        | ServerLoginError::NotProven => ConnectFailure::Protocol(error.to_string()),
+        _ => ConnectFailure::Credentials(error.to_string()),
+    }
 }
 
 fn malformed(error: Malformed) -> ConnectFailure {

@@ -14,6 +14,8 @@ mod connection;
 pub mod core;
 mod desk;
 mod error;
+#[cfg(test)]
+mod fake;
 mod identity;
 mod login;
 mod opening;
@@ -33,3 +35,6 @@ pub use login::Greeting;
 pub use registry::Registry;
 pub use settings::{Endpoint, Settings};
 pub use stream::{Stream, prepare_tcp};
+
+#[cfg(test)]
+mod tests;
