@@ -2,18 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use toml::de::DeValue;
-
-use super::key::{Key, KeyPath};
-use super::keys::find;
+use super::key::KeyPath;
+use super::lookup::{Check, as_count, as_flag, as_text};
 use super::problem::{Origin, Problem};
 use super::settings::*;
 use super::units::display_duration;
-use super::value::{Item, Secret, Surroundings, Value, from_toml};
+use super::value::Value;
 use super::written::Written;
 use crate::auth::{ChannelBinding, HostRules};
 use crate::pg::{Address, ConnInfo};
@@ -51,25 +47,10 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
     }
 }
 
-/// Returns a key's default as a value; `None` when it has none.
-pub(crate) fn default_value(key: &Key) -> Option<Value> {
-    if key.default.is_empty() {
-        return None;
-    }
-    let parsed = DeValue::parse(key.default).expect("every default in the table is valid TOML");
-    let around = Surroundings { env: &BTreeMap::new(), base: Path::new("") };
-    Some(from_toml(&parsed, key.kind, &around).expect("every default in the table fits its kind"))
-}
-
 /// Whether `name` may name a node: it ends up in metrics, in URLs and on command lines.
 pub(crate) fn is_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     (1..=63).contains(&name.len()) && name.bytes().all(allowed)
-}
-
-struct Check<'a> {
-    written: &'a Written,
-    problems: Vec<Problem>,
 }
 
 impl Check<'_> {
@@ -348,116 +329,7 @@ impl Check<'_> {
     }
 }
 
-/// Reading single keys: what was written, otherwise the default.
-impl Check<'_> {
-    fn value(&self, path: &'static str) -> Option<Value> {
-        let written = self.written.get(&KeyPath::plain(path)).map(|entry| entry.value.clone());
-        written.or_else(|| default_value(find(path).expect("keys are asked for as the table spells them")))
-    }
-
-    fn origin(&self, path: &'static str) -> Origin {
-        self.written.get(&KeyPath::plain(path)).map_or(Origin::Default, |entry| entry.origin.clone())
-    }
-
-    fn named(&self, pattern: &'static str, name: &str) -> Option<Value> {
-        self.written.get(&KeyPath::named(pattern, name)).map(|entry| entry.value.clone())
-    }
-
-    fn text(&self, path: &'static str) -> String {
-        self.value(path).and_then(as_text).unwrap_or_default()
-    }
-
-    /// A text that may not be empty.
-    fn filled(&mut self, path: &'static str) -> String {
-        let text = self.text(path);
-        if text.trim().is_empty() {
-            let origin = self.origin(path);
-            self.invalid(path, &origin, "it is empty", "leave the key out for its default");
-        }
-        text
-    }
-
-    fn secret(&self, path: &'static str) -> Option<Secret> {
-        match self.value(path) {
-            Some(Value::Secret(secret)) if !secret.expose().is_empty() => Some(secret),
-            _ => None,
-        }
-    }
-
-    fn path(&self, path: &'static str) -> Option<PathBuf> {
-        match self.value(path) {
-            Some(Value::Path(path)) => Some(path),
-            _ => None,
-        }
-    }
-
-    /// Two files that are only of use together.
-    fn pair(&mut self, first: &'static str, second: &'static str) -> Option<(PathBuf, PathBuf)> {
-        let (alone, missing) = match (self.path(first), self.path(second)) {
-            (Some(one), Some(other)) => return Some((one, other)),
-            (None, None) => return None,
-            (Some(_), None) => (first, second),
-            (None, Some(_)) => (second, first),
-        };
-        let origin = self.origin(alone);
-        self.invalid(alone, &origin, &format!("`{missing}` is not set"), &format!("set {missing} as well"));
-        None
-    }
-
-    fn list(&self, path: &'static str) -> (Vec<Item>, Origin) {
-        match self.value(path) {
-            Some(Value::List(items)) => (items, self.origin(path)),
-            _ => (Vec::new(), self.origin(path)),
-        }
-    }
-
-    fn flag(&self, path: &'static str) -> bool {
-        self.value(path).and_then(as_flag).unwrap_or_default()
-    }
-
-    fn count(&self, path: &'static str) -> usize {
-        self.value(path).and_then(as_count).unwrap_or_default()
-    }
-
-    fn small(&self, path: &'static str) -> u32 {
-        u32::try_from(self.count(path)).unwrap_or(u32::MAX)
-    }
-
-    fn duration(&self, path: &'static str) -> Duration {
-        match self.value(path) {
-            Some(Value::Duration(duration)) => duration,
-            _ => Duration::ZERO,
-        }
-    }
-
-    fn invalid(&mut self, path: &str, place: &Origin, cause: &str, hint: &str) {
-        let problem = Problem::new(format!("invalid value for `{path}`")).at(place.clone());
-        self.problems.push(problem.cause(cause).hint(hint));
-    }
-}
-
 const NAME_HINT: &str = "use up to 63 letters, digits, dots, dashes and underscores";
-
-fn as_text(value: Value) -> Option<String> {
-    match value {
-        Value::Text(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn as_flag(value: Value) -> Option<bool> {
-    match value {
-        Value::Bool(flag) => Some(flag),
-        _ => None,
-    }
-}
-
-fn as_count(value: Value) -> Option<usize> {
-    match value {
-        Value::Count(count) => usize::try_from(count).ok(),
-        _ => None,
-    }
-}
 
 /// One part of a filter: a level, or `module=level`.
 fn is_level(part: &str) -> bool {

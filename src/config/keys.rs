@@ -46,7 +46,7 @@ keys! {
         "give each cluster its own where one dashboard shows several";
     "cluster.user" Kind::Text, r#""bellwether""#, Restart,
         "Role that probes the nodes and runs auth_query",
-        "a role of its own; it needs pg_monitor, and EXECUTE on or SELECT from what auth_query reads";
+        "a role of its own; probes need CONNECT only (with pg_monitor they see more), the built-in auth_query a superuser";
     "cluster.password" SECRET, "", Restart,
         "Password of that role",
         "leave it out where pg_hba.conf lets the role in without one, or with a certificate";

@@ -13,6 +13,7 @@ mod file;
 mod key;
 mod keys;
 mod load;
+mod lookup;
 mod problem;
 mod reference;
 mod settings;

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::check::default_value;
 use super::key::{Applies, Key, KeyPath};
 use super::keys::KEYS;
+use super::lookup::default_value;
 use super::problem::Origin;
 use super::written::Written;
 

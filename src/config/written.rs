@@ -57,7 +57,7 @@ impl Written {
         paths.sort_by_key(|path| (place(path), &path.name));
         paths.dedup();
         let text = |written: &Written, path: &KeyPath| written.get(path).map(|entry| entry.value.clone());
-        let default = |path: &KeyPath| super::check::default_value(row(path));
+        let default = |path: &KeyPath| super::lookup::default_value(row(path));
         let value = |written: &Written, path: &KeyPath| text(written, path).or_else(|| default(path));
         paths.into_iter().filter(|path| value(self, path) != value(other, path)).cloned().collect()
     }
