@@ -9,6 +9,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod certificate;
+pub(crate) mod certificate_v1;
 mod channel_binding;
 mod client_login;
 mod client_scram;
@@ -23,6 +24,7 @@ mod verifier;
 mod verifier_file;
 
 pub use certificate::{ClientCertificate, names_host_by_common_name};
+pub use certificate_v1::{CertificateKey, CertificateV1, RootCertificate};
 pub use channel_binding::EndPointHash;
 pub use client_login::{ClientLogin, LoginFacts, LoginRandom, LoginStep, Proof};
 pub use credentials::{CredentialCell, Credentials, Secret};

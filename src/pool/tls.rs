@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use rustls::{ClientConfig, crypto};
+use rustls::ClientConfig;
+use rustls::sign::SingleCertAndKey;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
@@ -17,6 +18,7 @@ pub mod files;
 #[cfg(test)]
 pub(crate) mod testing;
 mod verify;
+pub mod version1;
 
 use files::TlsFileError;
 use verify::{Policy, Verifier};
@@ -219,20 +221,17 @@ fn build(settings: &TlsSettings) -> Result<Option<Arc<ClientConfig>>, TlsFileErr
         (SslMode::VerifyCa | SslMode::VerifyFull, None) => return Err(TlsFileError::NoRoots),
         (SslMode::Allow | SslMode::Prefer | SslMode::Require, _) => Policy::Anything,
     };
-    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let provider = files::provider();
     let verifier = Verifier::new(policy, provider.signature_verification_algorithms)?;
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(files::VERSIONS)
         .expect("the provider has suites for both versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &settings.identity {
         Some((certificate, key)) => {
-            let (chain, key) = files::identity(certificate, key)?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| TlsFileError::Mismatch {
-                file: certificate.clone(),
-                error: error.to_string(),
-            })?
+            let identity = files::identity(certificate, key, &provider)?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
         None => builder.with_no_client_auth(),
     };

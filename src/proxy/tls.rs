@@ -5,14 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, crypto};
+use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::SingleCertAndKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::auth::{ClientCertificate, EndPointHash};
 use crate::pool::tls::files::{self, TlsFileError};
+
+mod verify;
+
+use verify::Verifier;
 
 /// The protocol's name in ALPN (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>).
 const ALPN: &[u8] = b"postgresql";
@@ -120,32 +125,21 @@ impl std::fmt::Debug for ClientTls {
 
 impl Loaded {
     fn read(files: &TlsFiles) -> Result<Self, TlsFileError> {
-        let (chain, key) = files::identity(&files.certificate, &files.key)?;
-        let end_point = chain.first().and_then(|certificate| EndPointHash::of_certificate(certificate));
-        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+        let provider = files::provider();
+        let identity = files::identity(&files.certificate, &files.key, &provider)?;
+        let end_point =
+            identity.cert.first().and_then(|certificate| EndPointHash::of_certificate(certificate));
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(files::VERSIONS)
             .expect("the provider has suites for both versions");
         let builder = match &files.client_ca {
             Some(file) => {
-                let bad = |error: String| TlsFileError::BadRoot { file: file.clone(), error };
-                let mut roots = RootCertStore::empty();
-                for certificate in files::certificates(file)?.certificates {
-                    roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-                }
-                // Whether a client must have one is for the host rules to say, as with PostgreSQL.
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .allow_unauthenticated()
-                    .build()
-                    .map_err(|error| bad(error.to_string()))?;
-                builder.with_client_cert_verifier(verifier)
+                let verifier = Verifier::new(files::certificates(file)?, provider)?;
+                builder.with_client_cert_verifier(Arc::new(verifier))
             }
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| TlsFileError::Mismatch {
-            file: files.certificate.clone(),
-            error: error.to_string(),
-        })?;
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
         // A client that offers ALPN must offer this; one that comes by SSLRequest may offer none.
         config.alpn_protocols = vec![ALPN.to_vec()];
         // No session is resumed, as with PostgreSQL: drivers do not, and certificates are checked on each login.

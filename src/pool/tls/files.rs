@@ -1,10 +1,15 @@
 //! Certificates and keys out of PEM files, for TLS in both directions.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustls::SupportedProtocolVersion;
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, SupportedProtocolVersion};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::auth::CertificateV1;
 
 /// The versions of TLS we speak, in both directions: 1.2 is PostgreSQL's own minimum.
 pub const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -65,14 +70,32 @@ pub fn certificates(file: &Path) -> Result<Certificates, TlsFileError> {
     Ok(Certificates { file: file.to_owned(), certificates })
 }
 
-/// Reads a certificate with its intermediates, and its key.
+/// Reads a certificate with its intermediates, and its key; they must belong together.
 pub fn identity(
     certificate: &Path,
     key: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsFileError> {
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, TlsFileError> {
     let chain = certificates(certificate)?.certificates;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| read_error("a private key", key, &error))?;
-    Ok((chain, key))
+    // The library compares key and certificate, but not for version 1.
+    let identity = match chain.first().and_then(|first| CertificateV1::read(first)) {
+        None => CertifiedKey::from_der(chain, key, provider),
+        Some(old) => provider.key_provider.load_private_key(key).and_then(|key| {
+            if key.public_key().is_some_and(|public| public.as_ref() != old.key.info) {
+                return Err(InconsistentKeys::KeyMismatch.into());
+            }
+            Ok(CertifiedKey::new(chain, key))
+        }),
+    };
+    let mismatch =
+        |error: Error| TlsFileError::Mismatch { file: certificate.to_owned(), error: error.to_string() };
+    identity.map(Arc::new).map_err(mismatch)
+}
+
+/// Returns the cryptography that TLS uses in both directions.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 fn read_error(what: &'static str, file: &Path, error: &pem::Error) -> TlsFileError {

@@ -3,7 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    SigningKey,
+};
+
+use crate::auth::certificate_v1::testing::as_version_1;
 
 /// A folder that goes with its owner.
 pub(crate) struct Folder(PathBuf);
@@ -62,6 +69,17 @@ impl Authority {
         let certificate =
             named(common_name, alternatives).signed_by(&key, &self.0).expect("sound parameters");
         write_pair(folder, name, &certificate.pem(), &key)
+    }
+
+    /// Makes a certificate of version 1, as `openssl x509 -req` does.
+    pub(crate) fn issue_v1(&self, folder: &Folder, name: &str, common_name: &str) -> (PathBuf, PathBuf) {
+        let key = key();
+        let certificate = named(common_name, &[]).signed_by(&key, &self.0).expect("sound parameters");
+        let sign = |part: &[u8]| self.0.key().sign(part).expect("a signature");
+        let der = as_version_1(certificate.der(), sign);
+        let text = STANDARD.encode(der);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        write_pair(folder, name, &pem, &key)
     }
 }
 

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use rustls::SupportedProtocolVersion;
+use rustls::sign::CertifiedKey;
 use tokio::io::{DuplexStream, duplex};
 use tokio_rustls::TlsAcceptor;
 
@@ -10,21 +12,18 @@ use super::*;
 async fn serve(
     mut stream: DuplexStream,
     answer: u8,
-    identity: Option<(PathBuf, PathBuf)>,
+    identity: Option<(Arc<CertifiedKey>, &'static SupportedProtocolVersion)>,
 ) -> std::io::Result<()> {
     let mut request = [0; 8];
     stream.read_exact(&mut request).await?;
     assert_eq!(request, [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
     stream.write_all(&[answer]).await?;
-    let Some((certificate, key)) = identity else { return Ok(()) };
-    let (chain, key) = files::identity(&certificate, &key).unwrap();
-    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(files::VERSIONS)
+    let Some((identity, version)) = identity else { return Ok(()) };
+    let config = rustls::ServerConfig::builder_with_provider(files::provider())
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await?;
     stream.write_all(b"x").await?;
     stream.flush().await
@@ -34,17 +33,32 @@ fn settings(mode: SslMode, root_ca: Option<&Path>) -> TlsSettings {
     TlsSettings { mode, root_ca: root_ca.map(Path::to_owned), ..TlsSettings::default() }
 }
 
-/// Connects with the last way that the mode allows for TLS; returns the end-point hash, or the text of the error.
+/// Connects by the way that has TLS, with both versions; returns the end-point hash, or the text of the error.
 async fn connect(
     tls: &ServerTls,
     host: &str,
     answer: u8,
     identity: Option<&(PathBuf, PathBuf)>,
 ) -> Result<Option<EndPointHash>, String> {
+    let identity =
+        identity.map(|(certificate, key)| files::identity(certificate, key, &files::provider()).unwrap());
+    let old = connect_by(tls, host, answer, identity.clone(), &rustls::version::TLS12).await;
+    let new = connect_by(tls, host, answer, identity, &rustls::version::TLS13).await;
+    assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
+    new
+}
+
+async fn connect_by(
+    tls: &ServerTls,
+    host: &str,
+    answer: u8,
+    identity: Option<Arc<CertifiedKey>>,
+    version: &'static SupportedProtocolVersion,
+) -> Result<Option<EndPointHash>, String> {
     let attempt = *tls.attempts().iter().find(|attempt| **attempt != Attempt::Plain).expect("a way with TLS");
     let (ours, theirs) = duplex(16 << 10);
-    let (secured, _) =
-        tokio::join!(tls.secure(ours, host, attempt), serve(theirs, answer, identity.cloned()));
+    let identity = identity.map(|identity| (identity, version));
+    let (secured, _) = tokio::join!(tls.secure(ours, host, attempt), serve(theirs, answer, identity));
     match secured {
         Ok(Secured::Plain(_)) => Err("plain".to_owned()),
         Ok(Secured::Tls { mut stream, end_point }) => {
@@ -113,6 +127,51 @@ async fn certificates_made_by_hand_are_taken_as_libpq_takes_them() {
     let full = ServerTls::load(&settings(SslMode::VerifyFull, Some(&old.0))).unwrap();
     let error = connect(&full, "db.example", b'S', Some(&old)).await.unwrap_err();
     assert!(error.contains("expired"), "{error}");
+}
+
+#[tokio::test]
+async fn certificates_of_version_1_are_checked_too() {
+    let folder = Folder::new();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let root = authority.write(&folder, "root.crt");
+    let other = stranger.write(&folder, "other.crt");
+    let server = authority.issue_v1(&folder, "server", "db.example");
+    for (mode, root, host, passes) in [
+        (SslMode::Require, None, "wrong.example", true),
+        (SslMode::VerifyCa, Some(&root), "wrong.example", true),
+        (SslMode::VerifyCa, Some(&other), "db.example", false),
+        (SslMode::VerifyFull, Some(&root), "db.example", true),
+        (SslMode::VerifyFull, Some(&root), "wrong.example", false),
+    ] {
+        let tls = ServerTls::load(&settings(mode, root.map(PathBuf::as_path))).unwrap();
+        let end_point = connect(&tls, host, b'S', Some(&server)).await;
+        assert_eq!(end_point.is_ok(), passes, "{mode:?} {host}: {end_point:?}");
+    }
+    // Another's key does not pass as this certificate's.
+    let (_, key) = authority.issue_v1(&folder, "key", "db.example");
+    let error = files::identity(&server.0, &key, &files::provider()).unwrap_err().to_string();
+    assert!(error.contains("server.crt"), "{error}");
+}
+
+/// What `require` relies on, and channel binding with it: a certificate is public, its key is not.
+#[tokio::test]
+async fn a_server_must_hold_the_key_of_its_certificate() {
+    let folder = Folder::new();
+    let authority = Authority::new();
+    let certificates =
+        [authority.issue(&folder, "new", "a", &["a"]), authority.issue_v1(&folder, "old", "a")];
+    let provider = files::provider();
+    let other = authority.issue(&folder, "other", "b", &["b"]);
+    let key = files::identity(&other.0, &other.1, &provider).unwrap().key.clone();
+    let tls = ServerTls::load(&settings(SslMode::Require, None)).unwrap();
+    for (certificate, _) in certificates {
+        let chain = files::certificates(&certificate).unwrap().certificates;
+        let stolen = Arc::new(CertifiedKey::new(chain, key.clone()));
+        for version in files::VERSIONS {
+            let error = connect_by(&tls, "a", b'S', Some(stolen.clone()), version).await.unwrap_err();
+            assert!(error.contains("BadSignature") || error.contains("bad signature"), "{error}");
+        }
+    }
 }
 
 #[tokio::test]

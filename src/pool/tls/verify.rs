@@ -8,7 +8,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::files::{Certificates, TlsFileError};
-use crate::auth::names_host_by_common_name;
+use super::version1;
+use crate::auth::{CertificateV1, names_host_by_common_name};
 
 /// What to check of a server's certificate.
 #[derive(Debug)]
@@ -50,6 +51,9 @@ impl Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
+        if let Some(old) = CertificateV1::read(certificate) {
+            return version1::check_signed_by(&old, &trusted.certificates, now, &self.algorithms);
+        }
         let parsed = ParsedCertificate::try_from(certificate)?;
         let checked = verify_server_cert_signed_by_trust_anchor(
             &parsed,
@@ -100,7 +104,10 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        match CertificateV1::read(certificate) {
+            None => verify_tls12_signature(message, certificate, signature, &self.algorithms),
+            Some(old) => version1::verify_tls12(message, &old, signature, &self.algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -109,7 +116,10 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        match CertificateV1::read(certificate) {
+            None => verify_tls13_signature(message, certificate, signature, &self.algorithms),
+            Some(old) => version1::verify_tls13(message, &old, signature, &self.algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -118,7 +128,8 @@ impl ServerCertVerifier for Verifier {
 }
 
 fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
-    let checked = verify_server_name(&ParsedCertificate::try_from(certificate)?, name);
+    let parsed = ParsedCertificate::try_from(certificate);
+    let checked = parsed.and_then(|parsed| verify_server_name(&parsed, name));
     if checked.is_err() && names_host_by_common_name(certificate, &name.to_str()) {
         return Ok(());
     }

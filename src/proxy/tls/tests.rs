@@ -1,4 +1,4 @@
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_rustls::TlsConnector;
@@ -22,15 +22,15 @@ impl Client {
         roots.add(files::certificates(&self.root).unwrap().certificates.remove(0)).unwrap();
         let versions: &[&rustls::SupportedProtocolVersion] =
             if self.only_tls12 { &[&rustls::version::TLS12] } else { files::VERSIONS };
-        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let provider = files::provider();
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match &self.identity {
             Some((certificate, key)) => {
-                let (chain, key) = files::identity(certificate, key).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
+                let identity = files::identity(certificate, key, &provider).unwrap();
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
             None => builder.with_no_client_auth(),
         };
@@ -161,6 +161,18 @@ async fn client_certificates_are_asked_for_and_checked() {
     // Whether one is needed is for the host rules to say.
     assert_eq!(shake(&tls, &with(&None), Start::SslRequest).await.unwrap().1, None);
     assert!(shake(&tls, &with(&eve), Start::SslRequest).await.is_err());
+
+    // Of version 1, over both versions of TLS.
+    let old = Some(authority.issue_v1(&folder, "old", "ann"));
+    let eve = Some(Authority::new().issue_v1(&folder, "old-eve", "ann"));
+    for only_tls12 in [false, true] {
+        let with = |identity| Client { only_tls12, ..with(identity) };
+        assert_eq!(
+            name(shake(&tls, &with(&old), Start::SslRequest).await.unwrap().1).as_deref(),
+            Some("ann")
+        );
+        assert!(shake(&tls, &with(&eve), Start::SslRequest).await.is_err());
+    }
 }
 
 #[tokio::test]
