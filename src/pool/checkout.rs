@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::budget::Account;
 use super::connection::Server;
@@ -25,6 +25,8 @@ use crate::topology::NodeId;
 pub struct PoolStats {
     /// Servers and waiters now.
     pub counts: Counts,
+    /// How long the first in line has waited; zero when nobody waits.
+    pub longest_wait: Duration,
     /// Checkouts that had to wait.
     pub waits: u64,
     /// Waits that ended in a timeout.
@@ -129,7 +131,10 @@ impl Pool {
     /// Returns what it holds and did.
     pub fn stats(&self) -> PoolStats {
         let inner = self.lock();
-        PoolStats { counts: inner.core.counts(), ..inner.stats }
+        let since = inner.core.waiting_since();
+        let longest_wait = since.map(|since| self.shared.clock().saturating_duration_since(since));
+        let counts = inner.core.counts();
+        PoolStats { counts, longest_wait: longest_wait.unwrap_or_default(), ..inner.stats }
     }
 
     /// Returns why the last attempt to connect failed, while none has succeeded since.
@@ -216,7 +221,7 @@ impl Pool {
     }
 
     /// Tells whether clients wait for long and there is not a single server for them.
-    pub(super) fn is_starving(&self, now: Instant, after: std::time::Duration) -> bool {
+    pub(super) fn is_starving(&self, now: Instant, after: Duration) -> bool {
         let inner = self.lock();
         let counts = inner.core.counts();
         counts.in_use + counts.idle + counts.connecting == 0
@@ -335,9 +340,13 @@ impl Pool {
                 let ticket = inner.desk.open();
                 inner.core.enqueue(ticket, home, patience, now);
                 inner.stats.waits += 1;
+                // In a full pool, the common case, there is nothing to open.
+                let open = inner.core.wants_connect(now).is_some() || inner.core.is_pausing(now);
                 drop(inner);
                 let waiting = Waiting { pool: self, ticket, picked_up: false };
-                self.pump();
+                if open {
+                    self.pump();
+                }
                 Found::Waiting(waiting)
             }
         }

@@ -127,7 +127,9 @@ fn the_clock_ends_waits_lives_and_idleness() {
     let (mut core, now) = (Core::new(limits()), Instant::now());
     let young = core.begin_connect(Home(0)).until(Some(now + 100 * SECOND));
     core.connected(1, young, now);
-    (2..=5).for_each(|server| drop(connect(&mut core, server, 0, now + SECOND)));
+    for server in 2..=5 {
+        connect(&mut core, server, 0, now + SECOND);
+    }
     let due = core.tick(now + 3 * SECOND);
     assert_eq!(due.close, [(1, CloseReason::Excess), (2, CloseReason::Excess)]);
     assert_eq!(core.take(Home(0), now + 30 * SECOND, true), Taken::Wait, "needs a check");
@@ -201,7 +203,7 @@ impl World {
             75..80 => self.go_away(),
             80..95 => self.now += Duration::from_millis(self.rng.u64(1..900)),
             95..98 => self.tick(),
-            98 => drop(self.core.evict().map(|server| self.idle.retain(|idle| idle.0 != server))),
+            98 => self.evict(),
             _ => self.retire(),
         }
         self.pump();
@@ -302,6 +304,11 @@ impl World {
         }
     }
 
+    fn evict(&mut self) {
+        let evicted = self.core.evict();
+        assert_eq!(evicted, (!self.idle.is_empty()).then(|| self.idle.remove(0).0), "idle for longest");
+    }
+
     fn retire(&mut self) {
         let closed = self.core.retire_all();
         assert_eq!(closed, self.idle.drain(..).map(|idle| idle.0).collect::<Vec<_>>());
@@ -317,6 +324,7 @@ impl World {
     fn pump(&mut self) {
         while let Some(home) = self.core.wants_connect(self.now) {
             let total = self.in_use.len() + self.idle.len() + self.connecting.len();
+            assert!(self.connecting.len() < self.waiting.len(), "one attempt a waiter is enough");
             if total >= self.limits.size {
                 let first_waits_for = self.now - self.waiting[0].1;
                 assert!(first_waits_for >= self.limits.reserve_after, "the reserve is for long waits");
