@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ use super::core::{Core, Counts, Home, Patience, Put, Taken, Ticket};
 use super::desk::Desk;
 use super::error::{CheckoutError, ConnectError, ConnectFailure};
 use super::identity::Identity;
-use super::opening::Opening;
 use super::registry::{Permit, Shared};
 use crate::topology::NodeId;
 
@@ -45,16 +44,16 @@ pub struct Pool {
     identity: Arc<Identity>,
     inner: Mutex<Inner>,
     /// Whether it stands in the budget's queue.
-    blocked: AtomicBool,
+    pub(super) blocked: AtomicBool,
 }
 
-struct Inner {
-    core: Core<Box<Server>>,
-    desk: Desk<Outcome>,
-    last_failure: Option<Arc<ConnectError>>,
-    retry_armed: bool,
+pub(super) struct Inner {
+    pub(super) core: Core<Box<Server>>,
+    pub(super) desk: Desk<Outcome>,
+    pub(super) last_failure: Option<Arc<ConnectError>>,
+    pub(super) retry_armed: bool,
     unused_since: Option<Instant>,
-    stats: PoolStats,
+    pub(super) stats: PoolStats,
 }
 
 type Outcome = Result<Box<Server>, CheckoutError>;
@@ -99,7 +98,11 @@ impl Pool {
     ///
     /// Cancel-safe: a future dropped before it is ready leaves the line, and a server already handed to it goes to the
     /// next. Timeouts are the janitor's work ([`Registry::run_janitor`](super::Registry::run_janitor)).
-    pub async fn checkout(self: &Arc<Self>, home: Home, patience: Patience) -> Outcome {
+    pub async fn checkout(
+        self: &Arc<Self>,
+        home: Home,
+        patience: Patience,
+    ) -> Result<Box<Server>, CheckoutError> {
         loop {
             match self.take_or_wait(home, patience) {
                 Found::Fresh(server) => return Ok(server),
@@ -176,28 +179,6 @@ impl Pool {
         self.pump();
     }
 
-    pub(super) fn connected(self: &Arc<Self>, server: Box<Server>) {
-        let mut inner = self.lock();
-        inner.stats.connects += 1;
-        inner.last_failure = None;
-        let lease = server.lease();
-        let put = inner.core.connected(server, lease, self.shared.clock());
-        self.settle(put, inner);
-        // After a failure one attempt is made at a time; now all that are wanted may be.
-        self.pump();
-    }
-
-    pub(super) fn connect_failed(self: &Arc<Self>, error: ConnectError, permit: Option<Permit>) {
-        let error = Arc::new(error);
-        let mut inner = self.lock();
-        inner.stats.connect_failures += 1;
-        inner.last_failure = Some(Arc::clone(&error));
-        let tickets = inner.core.connect_failed(error.is_permanent(), Instant::now());
-        self.fail(tickets, inner, |_| CheckoutError::Connect(Arc::clone(&error)));
-        drop(permit);
-        self.pump();
-    }
-
     /// Does what is due by the clock; returns whether the pool has been of no use for longer than `idle_timeout`.
     pub(super) fn tick(self: &Arc<Self>, now: Instant) -> bool {
         let settings = self.shared.settings();
@@ -243,78 +224,6 @@ impl Pool {
         drop(idle);
     }
 
-    /// Opens what is wanted and allowed, at the cost of other pools' idle servers where a shared limit is reached.
-    pub(super) fn pump(self: &Arc<Self>) {
-        if !self.open_wanted() {
-            self.shared.make_room();
-        }
-    }
-
-    /// Opens what is wanted; false when a shared limit forbids more and the pool waits for room.
-    pub(super) fn open_wanted(self: &Arc<Self>) -> bool {
-        loop {
-            let mut inner = self.lock();
-            let now = self.shared.clock();
-            let Some(home) = inner.core.wants_connect(now) else {
-                self.arm_retry(&mut inner, now);
-                drop(inner);
-                self.leave_queue();
-                return true;
-            };
-            if !self.open_one(inner, home) {
-                return !self.blocked.load(Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn keep_up(self: &Arc<Self>, now: Instant) {
-        loop {
-            let inner = self.lock();
-            if !inner.core.wants_upkeep(now) || !self.open_one(inner, self.shared.janitor_home()) {
-                return;
-            }
-        }
-    }
-
-    /// Starts one attempt; false when a shared limit forbids it or there is no runtime to run it.
-    fn open_one(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, home: Home) -> bool {
-        let Some(runtime) = self.shared.runtime(home) else {
-            self.leave_queue();
-            return false;
-        };
-        let Some(permit) = self.shared.permit(self) else {
-            self.blocked.store(true, Ordering::Relaxed);
-            return false;
-        };
-        self.blocked.store(false, Ordering::Relaxed);
-        let lease = inner.core.begin_connect(home);
-        drop(inner);
-        runtime.spawn(Opening::new(Arc::clone(self), lease, permit).run());
-        true
-    }
-
-    fn leave_queue(&self) {
-        if self.blocked.swap(false, Ordering::Relaxed) {
-            self.shared.withdraw(self.id);
-        }
-    }
-
-    /// Sees to it that the end of a pause after failures is noticed while somebody waits for it.
-    fn arm_retry(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
-        let Some(at) = inner.core.retry_at().filter(|at| *at > now) else { return };
-        let Some(runtime) = self.shared.runtime(Home::default()) else { return };
-        if inner.retry_armed || inner.core.counts().waiting == 0 {
-            return;
-        }
-        inner.retry_armed = true;
-        let pool = Arc::clone(self);
-        runtime.spawn(async move {
-            tokio::time::sleep_until(at.into()).await;
-            pool.lock().retry_armed = false;
-            pool.pump();
-        });
-    }
-
     fn take_or_wait(self: &Arc<Self>, home: Home, patience: Patience) -> Found<'_> {
         let now = self.shared.clock();
         let mut inner = self.lock();
@@ -353,7 +262,7 @@ impl Pool {
     }
 
     /// Does what the accounting said of a server that came back or came new.
-    fn settle(self: &Arc<Self>, put: Put<Box<Server>>, mut inner: MutexGuard<'_, Inner>) {
+    pub(super) fn settle(self: &Arc<Self>, put: Put<Box<Server>>, mut inner: MutexGuard<'_, Inner>) {
         match put {
             Put::Idle => {}
             Put::HandTo(ticket, mut server, _) => {
@@ -370,7 +279,7 @@ impl Pool {
         }
     }
 
-    fn fail(
+    pub(super) fn fail(
         &self,
         tickets: Vec<Ticket>,
         mut inner: MutexGuard<'_, Inner>,
@@ -385,7 +294,7 @@ impl Pool {
         wakers.into_iter().for_each(wake);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no panic happens under this lock")
     }
 }

@@ -1,17 +1,116 @@
-//! The task that opens one connection for a pool, and accounts for it however it ends.
+//! Opening connections for a pool: when one is wanted and allowed, and the task that does it and accounts for it
+//! however it ends.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::cancel::{CancelHandle, CancelTarget};
-use super::checkout::Pool;
+use super::checkout::{Inner, Pool};
 use super::connect;
 use super::connection::{Connected, Server};
-use super::core::Lease;
-use super::error::{ConnectError, ConnectFailure};
+use super::core::{Home, Lease};
+use super::error::{CheckoutError, ConnectError, ConnectFailure};
 use super::registry::Permit;
 use crate::session::ServerState;
 use crate::wire::startup::ProtocolVersion;
+
+impl Pool {
+    /// Opens what is wanted and allowed, at the cost of other pools' idle servers where a shared limit is reached.
+    pub(super) fn pump(self: &Arc<Self>) {
+        if !self.open_wanted() {
+            self.shared.make_room();
+        }
+    }
+
+    /// Opens what is wanted; false when a shared limit forbids more and the pool waits for room.
+    pub(super) fn open_wanted(self: &Arc<Self>) -> bool {
+        loop {
+            let mut inner = self.lock();
+            let now = self.shared.clock();
+            let Some(home) = inner.core.wants_connect(now) else {
+                self.arm_retry(&mut inner, now);
+                drop(inner);
+                self.leave_queue();
+                return true;
+            };
+            if !self.open_one(inner, home) {
+                return !self.blocked.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Opens what the pool's minimum asks for.
+    pub(super) fn keep_up(self: &Arc<Self>, now: Instant) {
+        loop {
+            let inner = self.lock();
+            if !inner.core.wants_upkeep(now) || !self.open_one(inner, self.shared.janitor_home()) {
+                return;
+            }
+        }
+    }
+
+    /// Starts one attempt; false when a shared limit forbids it or there is no runtime to run it.
+    fn open_one(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, home: Home) -> bool {
+        let Some(runtime) = self.shared.runtime(home) else {
+            self.leave_queue();
+            return false;
+        };
+        let Some(permit) = self.shared.permit(self) else {
+            self.blocked.store(true, Ordering::Relaxed);
+            return false;
+        };
+        self.blocked.store(false, Ordering::Relaxed);
+        let lease = inner.core.begin_connect(home);
+        drop(inner);
+        runtime.spawn(Opening::new(Arc::clone(self), lease, permit).run());
+        true
+    }
+
+    fn leave_queue(&self) {
+        if self.blocked.swap(false, Ordering::Relaxed) {
+            self.shared.withdraw(self.id);
+        }
+    }
+
+    /// Sees to it that the end of a pause after failures is noticed while somebody waits for it.
+    fn arm_retry(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
+        let Some(at) = inner.core.retry_at().filter(|at| *at > now) else { return };
+        let Some(runtime) = self.shared.runtime(Home::default()) else { return };
+        if inner.retry_armed || inner.core.counts().waiting == 0 {
+            return;
+        }
+        inner.retry_armed = true;
+        let pool = Arc::clone(self);
+        runtime.spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            pool.lock().retry_armed = false;
+            pool.pump();
+        });
+    }
+
+    fn connected(self: &Arc<Self>, server: Box<Server>) {
+        let mut inner = self.lock();
+        inner.stats.connects += 1;
+        inner.last_failure = None;
+        let lease = server.lease();
+        let put = inner.core.connected(server, lease, self.shared.clock());
+        self.settle(put, inner);
+        // After a failure one attempt is made at a time; now all that are wanted may be.
+        self.pump();
+    }
+
+    fn connect_failed(self: &Arc<Self>, error: ConnectError, permit: Option<Permit>) {
+        let error = Arc::new(error);
+        let mut inner = self.lock();
+        inner.stats.connect_failures += 1;
+        inner.last_failure = Some(Arc::clone(&error));
+        let tickets = inner.core.connect_failed(error.is_permanent(), Instant::now());
+        self.fail(tickets, inner, |_| CheckoutError::Connect(Arc::clone(&error)));
+        drop(permit);
+        self.pump();
+    }
+}
 
 /// One attempt to connect.
 pub(super) struct Opening {
