@@ -1,5 +1,6 @@
 //! The `bellwether` program: reads its arguments, builds the shells and hands them over.
 
+mod data_plane;
 mod probe_connector;
 mod serve;
 mod signals;
@@ -46,8 +47,8 @@ fn proxy(args: SourceArgs, env: BTreeMap<String, String>) -> ExitCode {
         Ok(level) => level,
         Err(error) => return fail(EXIT_USAGE, &format!("error: {error}")),
     };
-    let workers = loaded.config.workers;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    // For everything but clients, which have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(EXIT_FAILED, &format!("error: no threads to work with\ncause: {error}")),

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -13,10 +12,12 @@ use bellwether::api;
 use bellwether::config::{self, Config, Loaded, Sources};
 use bellwether::coordinator::{self, Login};
 use bellwether::pool::tls::{ServerTls, files::TlsFileError};
+use bellwether::proxy::{self, Proxy, Topology, Trouble};
+use bellwether::telemetry::Metrics;
 use bellwether::telemetry::logging::LevelHandle;
-use bellwether::telemetry::{Metrics, Names};
 use bellwether::topology::Thresholds;
 
+use crate::data_plane;
 use crate::probe_connector::ProbeConnector;
 use crate::signals::{Signals, Wish};
 
@@ -38,12 +39,16 @@ pub enum ServeError {
     Tls(TlsFileError),
     /// HTTP cannot be served.
     Http(api::BindError),
+    /// The settings of the endpoint do not hold, such as a verifier file that cannot be read.
+    Endpoint(String),
+    /// Clients cannot be served.
+    Proxy(proxy::StartError),
 }
 
 impl ServeError {
     /// Whether the configuration is to blame, rather than the machine.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, ServeError::Tls(_))
+        matches!(self, ServeError::Tls(_) | ServeError::Endpoint(_))
     }
 }
 
@@ -52,6 +57,11 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Signals(error) => write!(f, "error: cannot listen for signals\ncause: {error}"),
             ServeError::Tls(error) => write!(f, "error: {error}\nhint: look at [tls] and [server_tls]"),
+            ServeError::Endpoint(error) => write!(f, "error: {error}"),
+            ServeError::Proxy(error) => write!(
+                f,
+                "error: {error}\nhint: end whatever listens there, or set listen to another address"
+            ),
             ServeError::Http(error) => write!(
                 f,
                 "error: {error}\nhint: end whatever listens there, or set http.listen to another address"
@@ -67,54 +77,80 @@ impl fmt::Display for ServeError {
 pub async fn serve(mut running: Running) -> Result<(), ServeError> {
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
     let config = Arc::clone(&running.loaded.config);
-    // Dropping the sets at the end stops everything in them.
+    // Dropping the set at the end stops everything in it.
     let mut shells = JoinSet::new();
-    let clients = JoinSet::new();
-    let (draining, drain) = watch::channel(false);
     let server_tls = Arc::new(ServerTls::load(&config.server_tls).map_err(ServeError::Tls)?);
     let connector = Arc::new(ProbeConnector { tls: server_tls.clone() });
     let (topology, driver) = coordinator::start(probing(&config), config.nodes.clone(), connector);
     shells.spawn(driver.run());
-    let metrics = Arc::new(Metrics::new(&NAMES, &config.nodes, topology.cell()));
+    let metrics = Arc::new(Metrics::new(&proxy::metric_names(), &config.nodes, topology.cell()));
+    let settings = data_plane::settings(&config).map_err(ServeError::Endpoint)?;
+    let (registry, cluster) = data_plane::registry(&config, &server_tls);
+    let endpoint = Proxy::open(settings, registry.clone(), cluster, watched(topology.clone()))
+        .map_err(ServeError::Proxy)?;
+    let shared = endpoint.shared();
+    metrics.set_pools(data_plane::pool_counts(registry.clone()));
     if let Some(address) = config.http {
-        let refusing = move || drain.borrow().then(|| "draining".to_owned());
-        let refusing: Option<Box<dyn Fn() -> Option<String> + Send + Sync>> = Some(Box::new(refusing));
-        let sources = api::Sources { snapshot: topology.cell(), metrics, pools: None, refusing };
+        let asked = shared.clone();
+        let sources = api::Sources {
+            snapshot: topology.cell(),
+            metrics: metrics.clone(),
+            pools: Some(data_plane::pool_status(registry.clone())),
+            refusing: Some(Box::new(move || asked.is_draining().then(|| "draining".to_owned()))),
+        };
         let server = api::bind(address, sources).await.map_err(ServeError::Http)?;
         info!(address = %server.address(), "serving HTTP");
         shells.spawn(server.run());
     }
+    for address in endpoint.addresses() {
+        info!(%address, "listening");
+    }
+    let workers =
+        data_plane::start_workers(endpoint, config.workers, &metrics).map_err(ServeError::Signals)?;
     info!(cluster = config.cluster.name, nodes = config.nodes.len(), "started");
     while signals.next().await == Wish::Reload {
-        running.reload(&server_tls);
+        running.reload(&server_tls, &shared);
     }
-    draining.send_replace(true);
-    finish(clients, &mut signals, running.loaded.config.drain_timeout).await;
+    let limit = running.loaded.config.drain_timeout;
+    finish(&shared, &mut signals, limit).await;
+    workers.stop();
     info!("stopped");
     Ok(())
 }
 
-/// Gives `clients` time to end by themselves; the rest is cut off. A second wish to stop ends the wait.
-async fn finish(mut clients: JoinSet<()>, signals: &mut Signals, limit: Duration) {
-    if clients.is_empty() {
-        return;
+/// Gives clients time to end their transactions; the rest is cut off. A second wish to stop ends the wait.
+async fn finish(shared: &proxy::Shared, signals: &mut Signals, limit: Duration) {
+    if shared.client_count() > 0 {
+        info!(
+            limit_seconds = limit.as_secs(),
+            "waiting for transactions to end; the next signal stops at once"
+        );
     }
-    info!(limit_seconds = limit.as_secs(), "waiting for transactions to end; the next signal stops at once");
-    let all_ended = async { while clients.join_next().await.is_some() {} };
     tokio::select! {
-        () = all_ended => {}
-        () = tokio::time::sleep(limit) => warn!("the time is up, open transactions are cut off"),
+        left = shared.drain() => if left > 0 {
+            warn!(clients = left, "the time is up, open transactions are cut off");
+        },
         () = signals.stop() => warn!("told twice, open transactions are cut off"),
     }
 }
 
-/// Labels of the metrics of statements and clients.
-const NAMES: Names =
-    Names { routes: &[], rules: &[], pins: &[], client_states: &[], rejections: &[], cancels: &[] };
+/// What the data plane sees of the coordinator.
+fn watched(topology: coordinator::Handle) -> Topology {
+    Topology {
+        snapshot: topology.cell(),
+        changes: topology.watch(),
+        report: Box::new(move |trouble| {
+            topology.hint(match trouble {
+                Trouble::Unreachable(node) => coordinator::Hint::ConnectFailed(node),
+                Trouble::NotPrimary(node) => coordinator::Hint::NotPrimary(node),
+            });
+        }),
+    }
+}
 
 impl Running {
     /// Reads the configuration again. A faulty one changes nothing.
-    fn reload(&mut self, server_tls: &ServerTls) {
+    fn reload(&mut self, server_tls: &ServerTls, shared: &proxy::Shared) {
         let reloaded = match config::reload(&self.sources, &self.loaded) {
             Ok(reloaded) => reloaded,
             Err(problems) => {
@@ -133,6 +169,14 @@ impl Running {
             error!("reload refused, the old configuration stays: {refused}");
             return;
         }
+        let config = &reloaded.loaded.config;
+        let endpoint = data_plane::settings(config)
+            .and_then(|settings| shared.reload(settings).map_err(|error| error.to_string()));
+        if let Err(refused) = endpoint {
+            error!("reload refused, the old configuration stays: {refused}");
+            return;
+        }
+        shared.registry().set_settings(config.pool.clone());
         for key in &reloaded.needs_restart {
             warn!(%key, "this key was changed and takes effect when the process starts again");
         }

@@ -1,2 +1,26 @@
 //! The data plane: listener, handshake, client relay, cancel.
+//!
+//! One task a client owns both its sockets. What a message means is decided in `session`, where it goes in
+//! `routing`; here are only sockets, waiting and time.
+//!
+//! Absent on purpose: who is primary (read from the shared snapshot), and any state of a server's session.
+
+mod acquire;
+mod ask;
+mod buffer;
+mod client;
+mod clients;
+mod greeting;
+mod handshake;
+mod listener;
+mod relay;
+mod replication;
+mod settings;
+mod startup;
+mod state;
 pub mod tls;
+mod verifiers;
+
+pub use listener::{Proxy, StartError, metric_names, worker};
+pub use settings::{Listen, Settings};
+pub use state::{Shared, Topology, Trouble, Worker};

@@ -13,6 +13,7 @@ mod outbox;
 mod parameters;
 pub mod pins;
 mod pipeline;
+mod refuse;
 mod replay;
 mod reported;
 mod server;

@@ -1,0 +1,160 @@
+//! Builds the data plane from the configuration: pools, endpoint settings, worker threads.
+
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use bellwether::auth::{Credentials, VerifierFile};
+use bellwether::config::{Config, Listen};
+use bellwether::pool::tls::ServerTls;
+use bellwether::pool::{Counts, Endpoint, Identity, Registry};
+use bellwether::proxy::tls::TlsFiles;
+use bellwether::proxy::{self, Proxy};
+use bellwether::telemetry::{Metrics, PoolSource, ServerConnections};
+
+/// Builds the settings of the endpoint. The error is for people: it names the file or address that does not hold.
+pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
+    let mut listen = Vec::new();
+    for address in &config.listen {
+        listen.extend(resolve(address)?);
+    }
+    let modes = |of: &std::collections::BTreeMap<String, bellwether::config::Override>| {
+        of.iter().filter_map(|(name, own)| Some((name.clone(), own.pool_mode?))).collect()
+    };
+    Ok(proxy::Settings {
+        listen,
+        max_clients: config.max_clients,
+        max_logins: config.auth.max_logins,
+        login_timeout: config.auth.login_timeout,
+        patience: config.pool.checkout_timeout,
+        mode: config.pool_mode,
+        database_modes: modes(&config.databases),
+        user_modes: modes(&config.users),
+        split: config.split,
+        prepared_statements: config.prepared,
+        host_rules: config.auth.rules.clone(),
+        verifier_file: verifier_file(config)?,
+        auth_query: config.auth.auth_query.clone(),
+        tls: config.tls.as_ref().map(|tls| TlsFiles {
+            certificate: tls.cert.clone(),
+            key: tls.key.clone(),
+            client_ca: tls.client_ca.clone(),
+        }),
+        drain_timeout: config.drain_timeout,
+    })
+}
+
+fn resolve(address: &Listen) -> Result<Vec<proxy::Listen>, String> {
+    match address {
+        Listen::Unix(path) => Ok(vec![proxy::Listen::Unix(path.clone())]),
+        Listen::Tcp { host, port } => {
+            let found = (host.as_str(), *port).to_socket_addrs();
+            let found = found.map_err(|error| format!("cannot listen on {host}:{port}: {error}"))?;
+            Ok(found.map(proxy::Listen::Tcp).collect())
+        }
+    }
+}
+
+fn verifier_file(config: &Config) -> Result<VerifierFile, String> {
+    let Some(path) = &config.auth.verifier_file else { return Ok(VerifierFile::default()) };
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    VerifierFile::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Makes the pools: empty, for the configured nodes. Returns them with the cluster's own login.
+pub fn registry(config: &Config, server_tls: &Arc<ServerTls>) -> (Arc<Registry>, Arc<Identity>) {
+    let endpoint = |node: &Arc<bellwether::topology::Node>| Endpoint {
+        node: node.id,
+        name: node.name.clone(),
+        address: node.address.clone(),
+        tls: server_tls.clone(),
+    };
+    let registry = Registry::new(config.pool.clone(), config.nodes.iter().map(endpoint).collect());
+    let cluster = registry.identity(&config.cluster.database, &config.cluster.user);
+    if let Some(password) = &config.cluster.password {
+        cluster.credentials().learn(&Credentials::from_password(password.expose()));
+    }
+    (registry, cluster)
+}
+
+/// Returns how many server connections there are, for the metrics.
+pub fn pool_counts(registry: Arc<Registry>) -> PoolSource {
+    Box::new(move || {
+        let states = |counts: Counts| {
+            [("idle", counts.idle), ("active", counts.in_use), ("connecting", counts.connecting)]
+        };
+        let pools = registry.pools();
+        let each = pools.iter().flat_map(|pool| {
+            let node = pool.node();
+            states(pool.stats().counts).map(|(state, count)| ServerConnections { node, state, count })
+        });
+        each.collect()
+    })
+}
+
+/// Returns the pools as JSON, for `/api/v1/status`.
+pub fn pool_status(registry: Arc<Registry>) -> Box<dyn Fn() -> Value + Send + Sync> {
+    Box::new(move || {
+        let pools = registry.pools();
+        let each = pools.iter().map(|pool| {
+            let stats = pool.stats();
+            json!({
+                "node": registry.endpoint(pool.node()).map(|endpoint| endpoint.name.to_string()),
+                "database": &**pool.identity().database(),
+                "user": &**pool.identity().user(),
+                "idle": stats.counts.idle,
+                "active": stats.counts.in_use,
+                "connecting": stats.counts.connecting,
+                "waiting": stats.counts.waiting,
+                "timeouts": stats.timeouts,
+            })
+        });
+        each.collect()
+    })
+}
+
+/// The worker threads.
+pub struct Workers {
+    stop: Arc<Notify>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Ends the threads, and with them whatever client is left.
+    pub fn stop(self) {
+        self.stop.notify_waiters();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts `count` threads, each with a runtime of its own, that accept and serve clients.
+pub fn start_workers(endpoint: Proxy, count: usize, metrics: &Metrics) -> io::Result<Workers> {
+    let endpoint = Arc::new(endpoint);
+    let stop = Arc::new(Notify::new());
+    let mut threads = Vec::new();
+    for number in 0..count.max(1) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let worker = proxy::worker(endpoint.shared(), runtime.handle().clone(), metrics);
+        let (endpoint, stop) = (endpoint.clone(), stop.clone());
+        let thread = std::thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+            runtime.block_on(async {
+                let stopped = stop.notified();
+                if number == 0 {
+                    let registry = endpoint.shared().registry().clone();
+                    tokio::spawn(registry.run_janitor(worker.home()));
+                }
+                if let Err(error) = endpoint.serve(worker).await {
+                    tracing::error!(%error, "this worker cannot accept clients");
+                }
+                stopped.await;
+            });
+        })?;
+        threads.push(thread);
+    }
+    Ok(Workers { stop, threads })
+}

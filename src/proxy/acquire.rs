@@ -1,0 +1,184 @@
+//! Getting a server for a client's request: choose the node, check out, and wait where waiting helps.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::client::{Checkout, ClientTask, End};
+use super::state::Trouble;
+use crate::pg::SqlState;
+use crate::pool::{CheckoutError, Patience, Pool, Server};
+use crate::routing::{self, Need, Target};
+use crate::topology::{NodeId, Snapshot};
+use crate::wire::error_response::PgError;
+
+/// What came of waiting.
+enum Waited {
+    Server(Result<Box<Server>, CheckoutError>),
+    TopologyChanged,
+    TooLong,
+}
+
+impl ClientTask {
+    /// Gets a server for `need` and attaches it. A request that gets none is answered with an error, and the session
+    /// goes on.
+    pub(super) async fn acquire(&mut self, mut need: Need) -> Result<(), End> {
+        let began = Instant::now();
+        loop {
+            let snapshot = self.worker.shared.snapshot();
+            let node = routing::choose(&snapshot, need.target, self.worker.next_turn());
+            let is_primary = node.is_ok_and(|node| snapshot.primary == Some(node));
+            drop(snapshot);
+            let waited = match node {
+                Ok(node) => {
+                    let pool = self.pool(node);
+                    match pool.try_checkout(self.worker.home) {
+                        Some(server) => Waited::Server(Ok(server)),
+                        None => {
+                            let patience = if is_primary { Patience::Wait } else { Patience::FailFast };
+                            self.wait_for_server(Some((&pool, patience)), began).await?
+                        }
+                    }
+                }
+                Err(_) => self.wait_for_server(None, began).await?,
+            };
+            match waited {
+                Waited::Server(Ok(server)) if fits(&server, is_primary) => {
+                    self.attach(server, need, began);
+                    return self.relay.push_to_server(0).await.or_else(|_| self.lost());
+                }
+                Waited::Server(Ok(server)) => self.not_primary(server).await,
+                Waited::Server(Err(error)) if is_primary => {
+                    return self.no_server(error.to_pg_error(), &error).await;
+                }
+                Waited::Server(Err(error)) => {
+                    // The standby is out of reach: what it could do, the primary can.
+                    tracing::debug!(event = "read.moved", %error);
+                    if let Ok(node) = node {
+                        self.worker.shared.report(Trouble::Unreachable(node));
+                    }
+                    need = Need { target: Target::Primary, ..need };
+                }
+                Waited::TopologyChanged => {}
+                Waited::TooLong => {
+                    let error = PgError::error(SqlState::CANNOT_CONNECT_NOW, "no primary is available")
+                        .detail(format!("Waited {} s for one.", began.elapsed().as_secs()))
+                        .hint("Reads go on where a standby serves them. Try again later.");
+                    return self.refuse(&error);
+                }
+            }
+        }
+    }
+
+    /// Waits for a server of `pool`, or for a change of the topology that may bring another.
+    async fn wait_for_server(
+        &mut self,
+        pool: Option<(&Arc<Pool>, Patience)>,
+        began: Instant,
+    ) -> Result<Waited, End> {
+        let worker = self.worker.clone();
+        let mut changes = worker.shared.topology.changes.clone();
+        changes.mark_unchanged();
+        let seen = worker.shared.snapshot().version;
+        // What came between choosing the node and listening for changes must not be missed.
+        if let Some((pool, _)) = pool
+            && !still_fits(&worker.shared.snapshot(), pool.node())
+        {
+            return Ok(Waited::TopologyChanged);
+        }
+        let patience = self.settings.patience.saturating_sub(began.elapsed());
+        let checkout = async {
+            match pool {
+                Some((pool, patience)) => pool.checkout(worker.home, patience).await,
+                None => std::future::pending().await,
+            }
+        };
+        let moved = async {
+            loop {
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                let snapshot = worker.shared.snapshot();
+                let stays = pool.is_some_and(|(pool, _)| still_fits(&snapshot, pool.node()));
+                if !stays && snapshot.version != seen {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            server = checkout => Ok(Waited::Server(server)),
+            () = moved => Ok(Waited::TopologyChanged),
+            () = self.relay.client_gone(&worker.spare) => Err(End::Gone),
+            () = tokio::time::sleep(patience), if pool.is_none() => Ok(Waited::TooLong),
+        }
+    }
+
+    fn attach(&mut self, mut server: Box<Server>, need: Need, began: Instant) {
+        let metrics = &self.worker.metrics;
+        metrics.checked_out(began.elapsed());
+        metrics.routed(need.target as usize, need.reason.index());
+        self.checkout = Some(Checkout { node: server.node, target: need.target, since: began });
+        self.client.attach(server.cancel.clone());
+        self.session.attach(&mut server.state, &mut self.relay.to_server);
+        self.relay.server = Some(server);
+    }
+
+    /// A server of the node we take for the primary said it was a standby when it was connected. After a promotion
+    /// that is old news; if new connections say so too, the topology is.
+    async fn not_primary(&mut self, server: Box<Server>) {
+        let node = server.node;
+        let age = server.created_at.elapsed();
+        let pool = server.pool().cloned();
+        server.close();
+        if let Some(pool) = pool {
+            pool.retire_all();
+        }
+        self.worker.shared.report(Trouble::NotPrimary(node));
+        if age < RECENT {
+            let mut changes = self.worker.shared.topology.changes.clone();
+            let _ = tokio::time::timeout(RECENT, changes.changed()).await;
+        }
+    }
+
+    async fn no_server(&mut self, told: PgError, error: &CheckoutError) -> Result<(), End> {
+        if let CheckoutError::Connect(cause) = error
+            && cause.is_permanent()
+        {
+            return Err(End::Told(told));
+        }
+        self.refuse(&PgError { severity: crate::wire::error_response::Severity::Error, ..told })
+    }
+
+    fn refuse(&mut self, error: &PgError) -> Result<(), End> {
+        self.worker.metrics.error(error.code);
+        let relay = &mut self.relay;
+        let dealt_with = self.session.refuse_request(relay.from_client.filled(), error, &mut relay.to_client);
+        relay.from_client.consume(dealt_with);
+        Ok(())
+    }
+
+    fn lost(&mut self) -> Result<(), End> {
+        // Nothing of the client's was sent, so the next turn asks for another server.
+        Ok(())
+    }
+
+    fn pool(&mut self, node: NodeId) -> Arc<Pool> {
+        let place = usize::from(node.0);
+        if self.pools.len() <= place {
+            self.pools.resize(place + 1, None);
+        }
+        let registry = &self.worker.shared.registry;
+        self.pools[place].get_or_insert_with(|| registry.pool(node, &self.identity)).clone()
+    }
+}
+
+/// A connection younger than this speaks of the present.
+const RECENT: std::time::Duration = std::time::Duration::from_millis(250);
+
+fn fits(server: &Server, is_primary: bool) -> bool {
+    !is_primary || server.in_hot_standby() != Some(true)
+}
+
+fn still_fits(snapshot: &Snapshot, node: NodeId) -> bool {
+    snapshot.primary == Some(node) || snapshot.node(node).is_some_and(|view| view.serves_reads)
+}

@@ -1,0 +1,302 @@
+//! One client that has logged in: its task owns both sockets and drives the session machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::clients::Client;
+use super::relay::{Event, Relay, Wish};
+use super::settings::Settings;
+use super::state::{Trouble, Worker};
+use crate::pg::SqlState;
+use crate::pool::{Identity, Pool};
+use crate::routing::Target;
+use crate::session::{BackendStep, Context, FrontendStep, Parting, PoolMode, Session, pins};
+use crate::sql::SessionState;
+use crate::telemetry::Direction;
+use crate::topology::NodeId;
+use crate::wire::error_response::{PgError, Severity};
+
+/// How long a server may take to be cleaned after its client is gone.
+const CLEANING_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a client may take to read the error that ends its connection.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why a client is served no longer.
+#[derive(Debug)]
+pub enum End {
+    /// It said goodbye, or is gone.
+    Gone,
+    /// It is told this, and the connection is closed.
+    Told(PgError),
+}
+
+/// A client and its session.
+pub struct ClientTask {
+    pub(super) worker: Arc<Worker>,
+    pub(super) relay: Relay,
+    pub(super) session: Session,
+    pub(super) client: Arc<Client>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) settings: Arc<Settings>,
+    /// Counts schema changes of the database.
+    pub(super) schema: Arc<AtomicU64>,
+    /// The pools used so far, by node.
+    pub(super) pools: Vec<Option<Arc<Pool>>>,
+    /// The checkout under way.
+    pub(super) checkout: Option<Checkout>,
+    pub(super) pins_counted: SessionState,
+}
+
+/// One server in use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checkout {
+    pub node: NodeId,
+    pub target: Target,
+    pub since: Instant,
+}
+
+impl ClientTask {
+    /// Serves the client until it leaves, then leaves its server clean.
+    pub async fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
+        if let End::Told(error) = &end {
+            self.worker.metrics.error(error.code);
+            error.write(self.relay.to_client.write(&[]));
+            let _ = tokio::time::timeout(FAREWELL_LIMIT, self.relay.send_all()).await;
+        }
+        self.part().await;
+    }
+
+    /// Deals with what has come from the client, then waits for what comes next and deals with that.
+    async fn turn(&mut self) -> Result<(), End> {
+        match self.frontend().await? {
+            FrontendStep::NeedServer(need) => return self.acquire(need).await,
+            FrontendStep::Terminate => return Err(End::Gone),
+            FrontendStep::Violation(error) => return Err(End::Told(error)),
+            FrontendStep::NeedInput | FrontendStep::Busy => {}
+        }
+        if self.session.is_idle() && self.client.is_ended() {
+            return Err(End::Told(ended()));
+        }
+        self.wait().await
+    }
+
+    async fn frontend(&mut self) -> Result<FrontendStep, End> {
+        if self.relay.from_client.is_empty() {
+            return Ok(FrontendStep::NeedInput);
+        }
+        let relay = &mut self.relay;
+        let (dealt_with, step) = {
+            let mut brain = self.worker.brain();
+            let brain = &mut *brain;
+            let mut context = Context {
+                classifier: &mut brain.classifier,
+                statements: &mut brain.statements,
+                schema_generation: self.schema.load(Ordering::Relaxed),
+                prepared_limit: self.settings.prepared_statements,
+                split: self.settings.split,
+            };
+            let server = relay.server.as_deref_mut().map(|server| &mut server.state);
+            let input = relay.from_client.filled();
+            self.session.frontend(input, server, &mut context, &mut relay.to_server, &mut relay.to_client)
+        };
+        self.worker.metrics.bytes(Direction::FromClient, dealt_with as u64);
+        self.client.set_running(self.session.is_running());
+        let sent = relay.push_to_server(dealt_with).await;
+        if sent.is_err() {
+            self.server_lost(None)?;
+        }
+        Ok(step)
+    }
+
+    /// Waits until a side has something, and deals with what the server sent.
+    pub(super) async fn wait(&mut self) -> Result<(), End> {
+        let flush = !self.session.more_to_come() || self.session.take_flush();
+        if flush && !self.relay.to_client.is_empty() {
+            self.session.answers_sent();
+        }
+        if self.relay.server.is_none() && self.session.is_idle() {
+            self.session.rest();
+            self.relay.rest(&self.worker.spare);
+        }
+        let wish = Wish { flush: flush || self.relay.server.is_none(), end: self.session.is_idle() };
+        match self.relay.next(wish, &self.worker.spare, &self.client).await {
+            Event::Client | Event::Ended => Ok(()),
+            Event::Server => self.backend().await,
+            Event::ClientGone => Err(End::Gone),
+            Event::ServerGone => self.server_lost(None),
+        }
+    }
+
+    async fn backend(&mut self) -> Result<(), End> {
+        let relay = &mut self.relay;
+        let Some(server) = relay.server.as_deref_mut() else { return Ok(()) };
+        let input = relay.from_server.filled();
+        let (dealt_with, step) =
+            self.session.backend(input, &mut server.state, &mut relay.to_client, &mut relay.to_server);
+        self.worker.metrics.bytes(Direction::ToClient, relay.to_client.len() as u64);
+        self.client.set_running(self.session.is_running());
+        if !relay.to_client.is_empty() {
+            self.session.answers_sent();
+        }
+        if relay.push_to_client(dealt_with).await.is_err() {
+            return Err(End::Gone);
+        }
+        self.count_pins();
+        if self.session.take_schema_changed() {
+            self.schema.fetch_add(1, Ordering::Relaxed);
+        }
+        match step {
+            BackendStep::NeedInput => match self.relay.push_to_server(0).await {
+                Ok(()) => Ok(()),
+                Err(_) => self.server_lost(None),
+            },
+            BackendStep::Release => {
+                self.release();
+                Ok(())
+            }
+            BackendStep::Replay => {
+                let requests = self.session.take_replay();
+                self.relay.from_client.prepend(&requests);
+                Ok(())
+            }
+            BackendStep::Lost(error) => self.server_lost(error),
+            BackendStep::Fatal(error) => Err(End::Told(error)),
+        }
+    }
+
+    /// Gives the server back, unless the session keeps it.
+    pub(super) fn release_if_free(&mut self) {
+        if self.session.mode() == PoolMode::Transaction {
+            self.release();
+        }
+    }
+
+    /// Gives the server back.
+    fn release(&mut self) {
+        let Some(mut server) = self.relay.server.take() else { return };
+        self.client.detach();
+        self.session.detach(&mut server.state);
+        let clean = self.relay.from_server.is_empty() && self.relay.to_server.is_empty();
+        self.relay.forget_server(&self.worker.spare);
+        if let Some(checkout) = self.checkout.take() {
+            self.worker.metrics.statement(checkout.node, checkout.target as usize, checkout.since.elapsed());
+            self.worker.metrics.transaction(checkout.node);
+        }
+        // Bytes after the last answer belong to nobody; a server that sends such is not trusted with the next client.
+        if clean {
+            server.release();
+        } else {
+            server.close();
+        }
+    }
+
+    /// Goes on without the server, which is gone or no longer understood.
+    fn server_lost(&mut self, error: Option<PgError>) -> Result<(), End> {
+        let node = self.relay.server.as_ref().map(|server| server.node);
+        self.drop_server();
+        if let Some(node) = node {
+            tracing::info!(event = "server.lost", pid = self.client.pid, node = node.0, error = ?error);
+            self.worker.shared.report(Trouble::Unreachable(node));
+        }
+        self.session.server_lost(error, &mut self.relay.to_client).map_err(End::Told)?;
+        self.count_pins();
+        Ok(())
+    }
+
+    fn drop_server(&mut self) {
+        self.client.detach();
+        self.checkout = None;
+        self.relay.server = None;
+        self.relay.forget_server(&self.worker.spare);
+    }
+
+    /// Leaves the server as if this client had never been: rolled back, cleaned, or closed.
+    async fn part(&mut self) {
+        match self.session.part(&mut self.relay.to_server) {
+            Parting::Nothing => self.release(),
+            Parting::Clean => {
+                let cleaned = tokio::time::timeout(CLEANING_LIMIT, self.clean()).await;
+                if !matches!(cleaned, Ok(Ok(()))) {
+                    self.drop_server();
+                }
+            }
+            Parting::Close { running } => {
+                if running && let Some(server) = &self.relay.server {
+                    let cancel = server.cancel.begin();
+                    tokio::spawn(cancel.send());
+                }
+                self.drop_server();
+            }
+        }
+        self.uncount_pins();
+    }
+
+    async fn clean(&mut self) -> std::io::Result<()> {
+        self.client.detach();
+        self.relay.push_to_server(0).await?;
+        while let Some(server) = self.relay.server.as_deref_mut() {
+            let read = self.relay.from_server.fill(&mut server.stream, &self.worker.spare).await?;
+            if read == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            let input = self.relay.from_server.filled();
+            let (dealt_with, step) = self.session.backend(
+                input,
+                &mut server.state,
+                &mut self.relay.to_client,
+                &mut self.relay.to_server,
+            );
+            // Nobody is there to be told.
+            self.relay.to_client = Default::default();
+            self.relay.from_server.consume(dealt_with);
+            match step {
+                BackendStep::NeedInput => self.relay.push_to_server(0).await?,
+                BackendStep::Release => self.release(),
+                _ => return Err(std::io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn count_pins(&mut self) {
+        let pinned = self.session.pinned();
+        if pinned != self.pins_counted {
+            let counted = self.pins_counted;
+            for (index, (pin, name)) in pins::PINS.iter().enumerate() {
+                match (counted.intersects(*pin), pinned.intersects(*pin)) {
+                    (false, true) => {
+                        tracing::debug!(event = "session.pinned", pid = self.client.pid, reason = name);
+                        self.worker.metrics.pinned(index);
+                    }
+                    (true, false) => self.worker.metrics.unpinned(index),
+                    _ => {}
+                }
+            }
+            self.pins_counted = pinned;
+        }
+    }
+
+    fn uncount_pins(&mut self) {
+        for (index, (pin, _)) in pins::PINS.iter().enumerate() {
+            if self.pins_counted.intersects(*pin) {
+                self.worker.metrics.unpinned(index);
+            }
+        }
+        self.pins_counted = SessionState::NONE;
+    }
+}
+
+/// What a client is told when the operator ends its connection.
+pub(super) fn ended() -> PgError {
+    PgError {
+        severity: Severity::Fatal,
+        ..PgError::error(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+    }
+}

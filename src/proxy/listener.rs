@@ -1,0 +1,304 @@
+//! Accepts clients: bounded, each in a task of its own on the worker that accepted it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, watch};
+
+use super::handshake::{Admitted, CANCEL_RESULTS, Failure, Incoming, incoming_tcp};
+use super::settings::{Listen, Settings};
+use super::state::{Shared, Topology, Worker};
+use super::tls::ClientTls;
+use crate::pg::SqlState;
+use crate::pool::tls::files::TlsFileError;
+use crate::pool::{Identity, Registry};
+use crate::routing::Reason;
+use crate::session::pins;
+use crate::telemetry::{Metrics, Names};
+
+/// Why the endpoint could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address, as configured.
+        address: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
+    /// The system has no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(String),
+}
+
+/// The endpoint: listening sockets and what its clients share.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+}
+
+enum Listener {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, PathBuf),
+}
+
+/// Connections that may wait in the kernel for each listener.
+const BACKLOG: i32 = 1024;
+
+const ROUTES: &[&str] = &["primary", "standby"];
+const CLIENT_STATES: &[&str] = &["login", "connected"];
+const REJECTIONS: &[&str] = &["login", "too_many", "unavailable", "protocol", "timeout"];
+
+/// The names of what the data plane counts, as `telemetry` wants them.
+pub fn metric_names() -> Names {
+    static PIN_NAMES: [&str; pins::PINS.len()] = {
+        let mut names = [""; pins::PINS.len()];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = pins::PINS[at].1;
+            at += 1;
+        }
+        names
+    };
+    Names {
+        routes: ROUTES,
+        rules: &Reason::NAMES,
+        pins: &PIN_NAMES,
+        client_states: CLIENT_STATES,
+        rejections: REJECTIONS,
+        cancels: CANCEL_RESULTS,
+    }
+}
+
+impl Proxy {
+    /// Opens the listening sockets and reads the certificate. Nothing is accepted before [`serve`](Self::serve).
+    ///
+    /// `cluster` is the login that runs `auth_query`.
+    pub fn open(
+        settings: Settings,
+        registry: Arc<Registry>,
+        cluster: Arc<Identity>,
+        topology: Topology,
+    ) -> Result<Self, StartError> {
+        let tls = settings.tls.as_ref().map(ClientTls::load).transpose()?;
+        let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+        let mut mock_secret = [0; 32];
+        getrandom::fill(&mut mock_secret).map_err(|error| StartError::Random(error.to_string()))?;
+        let shared = Shared {
+            logins: Semaphore::new(settings.max_logins.max(1)),
+            settings: ArcSwap::from_pointee(settings),
+            registry,
+            cluster,
+            topology,
+            clients: Default::default(),
+            tls: ArcSwapOption::new(tls.map(Arc::new)),
+            verifiers: Default::default(),
+            greetings: Default::default(),
+            schemas: Default::default(),
+            mock_secret,
+            draining: watch::Sender::new(false),
+        };
+        Ok(Proxy { shared: Arc::new(shared), listeners })
+    }
+
+    /// Returns what can be steered while clients are served.
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Returns the addresses listened on: a port that was configured as 0 is filled in.
+    pub fn addresses(&self) -> Vec<Listen> {
+        let address = |listener: &Listener| match listener {
+            Listener::Tcp(tcp) => tcp.local_addr().ok().map(Listen::Tcp),
+            Listener::Unix(_, path) => Some(Listen::Unix(path.clone())),
+        };
+        self.listeners.iter().filter_map(address).collect()
+    }
+
+    /// Accepts and serves clients on the calling runtime, which is worker `worker`'s, until told to drain.
+    pub async fn serve(&self, worker: Arc<Worker>) -> io::Result<()> {
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in &self.listeners {
+            match listener {
+                Listener::Tcp(tcp) => {
+                    let tcp = TcpListener::from_std(tcp.try_clone()?)?;
+                    accepting.spawn(accept_tcp(tcp, worker.clone()));
+                }
+                Listener::Unix(unix, _) => {
+                    let unix = UnixListener::from_std(unix.try_clone()?)?;
+                    accepting.spawn(accept_unix(unix, worker.clone()));
+                }
+            }
+        }
+        let mut draining = worker.shared.draining.subscribe();
+        let _ = draining.wait_for(|draining| *draining).await;
+        accepting.shutdown().await;
+        Ok(())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        for listener in &self.listeners {
+            if let Listener::Unix(_, path) = listener {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Takes new settings; those that are read when a client connects hold for the next clients. The certificate is
+    /// read again; if that fails nothing changes.
+    pub fn reload(&self, settings: Settings) -> Result<(), TlsFileError> {
+        let tls = match (self.tls.load_full(), &settings.tls) {
+            (Some(tls), Some(files)) => {
+                tls.reload(files)?;
+                Some(tls)
+            }
+            (None, Some(files)) => Some(Arc::new(ClientTls::load(files)?)),
+            (_, None) => None,
+        };
+        self.tls.store(tls);
+        self.settings.store(Arc::new(settings));
+        Ok(())
+    }
+
+    /// Stops accepting, lets clients finish their transactions for at most `drain_timeout`, and ends them. Returns how
+    /// many had to be cut off.
+    pub async fn drain(&self) -> usize {
+        self.draining.send_replace(true);
+        self.clients.end_all();
+        let limit = tokio::time::Instant::now() + self.settings.load().drain_timeout;
+        while self.clients.count() > 0 && tokio::time::Instant::now() < limit {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.clients.count()
+    }
+}
+
+fn listen(address: &Listen) -> Result<Listener, StartError> {
+    let failed = |error| StartError::Listen { address: address.to_string(), error };
+    match address {
+        Listen::Tcp(address) => listen_tcp(*address).map(Listener::Tcp).map_err(failed),
+        Listen::Unix(path) => {
+            remove_stale_socket(path);
+            let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            Ok(Listener::Unix(listener, path.clone()))
+        }
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Removes the socket file of a process that is gone: nobody answers on it.
+fn remove_stale_socket(path: &std::path::Path) {
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+async fn accept_tcp(listener: TcpListener, worker: Arc<Worker>) {
+    loop {
+        match listener.accept().await {
+            Ok((tcp, address)) => welcome(incoming_tcp(tcp, address.ip()), &worker).await,
+            Err(error) => pause_after(error).await,
+        }
+    }
+}
+
+async fn accept_unix(listener: UnixListener, worker: Arc<Worker>) {
+    loop {
+        match listener.accept().await {
+            Ok((unix, _)) => welcome(Incoming::new(unix.into(), None), &worker).await,
+            Err(error) => pause_after(error).await,
+        }
+    }
+}
+
+/// Out of file descriptors, most likely: accepting again at once would only burn time.
+async fn pause_after(error: io::Error) {
+    tracing::warn!(event = "client.accept_failed", %error);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Starts the task of a connection, once it is its turn to log in: the others wait in the kernel's queue.
+async fn welcome(incoming: Incoming, worker: &Arc<Worker>) {
+    let shared = worker.shared.clone();
+    if shared.logins.available_permits() == 0 {
+        drop(shared.logins.acquire().await);
+    }
+    tokio::spawn(serve_connection(incoming, worker.clone()));
+}
+
+async fn serve_connection(incoming: Incoming, worker: Arc<Worker>) {
+    let metrics = worker.metrics.clone();
+    metrics.client_came(0);
+    let limit = worker.shared.settings.load().login_timeout;
+    let admitted = {
+        let Ok(_turn) = worker.shared.logins.acquire().await else { return metrics.client_left(0) };
+        // Boxed: a waiting client should not carry the handshake's memory for the rest of its life.
+        tokio::time::timeout(limit, Box::pin(incoming.admit(&worker))).await
+    };
+    match admitted {
+        Ok(Ok(Admitted::Client(task, registered))) => {
+            metrics.logged_in();
+            metrics.client_moved(0, 1);
+            Box::pin(task.run()).await;
+            drop(registered);
+            metrics.client_left(1);
+        }
+        Ok(Ok(Admitted::Replication(pass_through, registered))) => {
+            metrics.logged_in();
+            metrics.client_moved(0, 1);
+            pass_through.run().await;
+            drop(registered);
+            metrics.client_left(1);
+        }
+        Ok(Err(failure)) => {
+            if let Failure::Told(error) = failure {
+                tracing::info!(event = "client.rejected", code = %error.code, message = error.message);
+                metrics.rejected(rejection(error.code));
+            }
+            metrics.client_left(0);
+        }
+        Err(_) => {
+            metrics.rejected(REJECTIONS.len() - 1);
+            metrics.client_left(0);
+        }
+    }
+}
+
+fn rejection(code: SqlState) -> usize {
+    match code.class() {
+        "28" => 0,
+        "53" => 1,
+        "57" => 2,
+        _ => 3,
+    }
+}
+
+/// Makes the worker for a runtime.
+pub fn worker(shared: Arc<Shared>, runtime: tokio::runtime::Handle, metrics: &Metrics) -> Arc<Worker> {
+    let home = shared.registry.add_worker(runtime);
+    Arc::new(Worker::new(shared, home, metrics.worker()))
+}

@@ -1,0 +1,147 @@
+//! What the tasks of the data plane share: across workers, and within one worker.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{Semaphore, watch};
+
+use super::buffer::Spare;
+use super::clients::Clients;
+use super::greeting::Greetings;
+use super::settings::Settings;
+use super::tls::ClientTls;
+use super::verifiers::Verifiers;
+use crate::pool::{Home, Identity, Registry};
+use crate::session::StatementTable;
+use crate::sql::Classifier;
+use crate::telemetry;
+use crate::topology::{NodeId, Snapshot};
+
+/// Something a client task found out about a node before the next probe does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A connection could not be opened, or broke.
+    Unreachable(NodeId),
+    /// A node we took for the primary says it is a standby.
+    NotPrimary(NodeId),
+}
+
+/// Where the topology comes from, and where trouble is reported.
+pub struct Topology {
+    /// The newest view; cheap to read.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Changes that matter to routing.
+    pub changes: watch::Receiver<Arc<Snapshot>>,
+    /// Called when a client task meets trouble; must not block.
+    pub report: Box<dyn Fn(Trouble) + Send + Sync>,
+}
+
+/// Shared by all workers.
+pub struct Shared {
+    pub(super) settings: ArcSwap<Settings>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) topology: Topology,
+    /// The login that runs `auth_query`.
+    pub(super) cluster: Arc<Identity>,
+    pub(super) clients: Clients,
+    pub(super) tls: ArcSwapOption<ClientTls>,
+    pub(super) verifiers: Verifiers,
+    pub(super) greetings: Greetings,
+    pub(super) schemas: SchemaGenerations,
+    pub(super) logins: Semaphore,
+    /// Made once: salts shown for users that do not exist stay the same by it.
+    pub(super) mock_secret: [u8; 32],
+    /// Set when no new work is taken.
+    pub(super) draining: watch::Sender<bool>,
+}
+
+/// One worker thread's own: its clients all run on one runtime.
+pub struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) home: Home,
+    pub(super) spare: Spare,
+    pub(super) metrics: Arc<telemetry::Worker>,
+    brain: Mutex<Brain>,
+    turn: AtomicUsize,
+}
+
+/// What sessions of a worker think with. Locked for the length of a call, never across a wait.
+pub(super) struct Brain {
+    pub classifier: Classifier,
+    pub statements: StatementTable,
+}
+
+/// Classified texts a worker remembers: entries and bytes of text.
+const REMEMBERED_TEXTS: (usize, usize) = (10_000, 16 * 1024 * 1024);
+
+impl Worker {
+    /// Makes the worker that runs on the runtime known as `home`.
+    pub fn new(shared: Arc<Shared>, home: Home, metrics: Arc<telemetry::Worker>) -> Self {
+        let (entries, bytes) = REMEMBERED_TEXTS;
+        let brain =
+            Brain { classifier: Classifier::new(entries, bytes), statements: StatementTable::new(home.0) };
+        Worker {
+            shared,
+            home,
+            spare: Spare::default(),
+            metrics,
+            brain: Mutex::new(brain),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns where this worker's sockets live.
+    pub fn home(&self) -> Home {
+        self.home
+    }
+
+    pub(super) fn brain(&self) -> MutexGuard<'_, Brain> {
+        self.brain.lock().expect("no panic happens under this lock")
+    }
+
+    /// Counts the reads that chose a standby.
+    pub(super) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    pub(super) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.topology.snapshot.load()
+    }
+
+    pub(super) fn report(&self, trouble: Trouble) {
+        (self.topology.report)(trouble);
+    }
+
+    /// Tells whether no new work is taken.
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Returns how many clients are connected.
+    pub fn client_count(&self) -> usize {
+        self.clients.count()
+    }
+
+    /// Returns the pools.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+}
+
+/// For each database, how many schema changes have passed through the proxy.
+#[derive(Debug, Default)]
+pub(super) struct SchemaGenerations {
+    by_database: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
+}
+
+impl SchemaGenerations {
+    /// Returns the counter of `database`. It starts at 1: 0 marks what is out of date.
+    pub fn of(&self, database: &Arc<str>) -> Arc<AtomicU64> {
+        let mut by_database = self.by_database.lock().expect("no panic happens under this lock");
+        by_database.entry(database.clone()).or_insert_with(|| Arc::new(AtomicU64::new(1))).clone()
+    }
+}
