@@ -21,7 +21,7 @@ use crate::topology::{Node, NodeId, NodeName};
 /// Checks everything and builds the settings, or says all that is wrong.
 pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
     let mut check = Check { written, problems: Vec::new() };
-    let config = Config {
+    let mut config = Config {
         listen: check.listen(),
         workers: check.workers(),
         cluster: check.cluster(),
@@ -41,6 +41,8 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         log: check.log(),
         drain_timeout: check.duration("shutdown.drain_timeout"),
     };
+    let sizes = config.databases.iter().filter_map(|(name, own)| Some((name.clone(), own.pool_size?)));
+    config.pool.database_sizes = sizes.collect();
     match check.problems.is_empty() {
         true => Ok(config),
         false => Err(check.problems),
@@ -183,6 +185,7 @@ impl Check<'_> {
     fn pool(&mut self) -> pool::Settings {
         let pool = pool::Settings {
             size: self.count("pool.size"),
+            database_sizes: BTreeMap::new(), // Comes with the databases.
             min: self.count("pool.min"),
             reserve: self.count("pool.reserve"),
             reserve_after: self.duration("pool.reserve_after"),

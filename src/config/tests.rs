@@ -280,6 +280,7 @@ fn overrides_are_read_by_name() {
     let config = read(text).expect("valid");
     let expected = Override { pool_mode: Some(PoolMode::Session), pool_size: Some(3) };
     assert_eq!(config.databases.get("my.db"), Some(&expected));
+    assert_eq!(config.pool.database_sizes["my.db"], 3);
     assert_eq!(config.users["etl"], Override { pool_size: None, ..expected });
     assert_eq!(config.pool_mode("my.db", "anyone"), PoolMode::Session);
     assert_eq!(config.pool_mode("other", "etl"), PoolMode::Session);

@@ -61,7 +61,7 @@ type Outcome = Result<Box<Server>, CheckoutError>;
 impl Pool {
     pub(super) fn new(id: u64, shared: Arc<Shared>, node: NodeId, identity: Arc<Identity>) -> Arc<Self> {
         let inner = Inner {
-            core: Core::new(shared.settings().limits()),
+            core: Core::new(shared.settings().limits(identity.database())),
             desk: Desk::new(),
             last_failure: None,
             retry_armed: false,
@@ -183,7 +183,7 @@ impl Pool {
     pub(super) fn tick(self: &Arc<Self>, now: Instant) -> bool {
         let settings = self.shared.settings();
         let mut inner = self.lock();
-        inner.core.set_limits(settings.limits());
+        inner.core.set_limits(settings.limits(self.identity.database()));
         let broken = inner.core.drop_idle_where(|server| !server.stream.is_quiet());
         let due = inner.core.tick(now);
         inner.stats.timeouts += due.timed_out.len() as u64;

@@ -1,5 +1,6 @@
 //! What the operator can set about pools, and where each node is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Settings {
     /// Server connections of one pool. 20: enough to keep a few cores of a server busy with short transactions;
     /// raise it when clients wait while the server is idle.
     pub size: usize,
+    /// `size` for the pools of single databases, by name.
+    pub database_sizes: BTreeMap<String, usize>,
     /// Connections a pool in use keeps even when nobody needs them. 0: nothing is kept for users who left. At most `size`.
     pub min: usize,
     /// Further connections of one pool for when somebody has waited longer than `reserve_after`. 5.
@@ -48,6 +51,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             size: 20,
+            database_sizes: BTreeMap::new(),
             min: 0,
             reserve: 5,
             reserve_after: Duration::from_secs(1),
@@ -65,9 +69,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    pub(super) fn limits(&self) -> Limits {
+    /// Returns the limits of a pool for `database`.
+    pub(super) fn limits(&self, database: &str) -> Limits {
+        let size = self.database_sizes.get(database).copied().unwrap_or(self.size);
         Limits {
-            size: self.size.max(1),
+            size: size.max(1),
             min: self.min,
             reserve: self.reserve,
             reserve_after: self.reserve_after,

@@ -305,6 +305,20 @@ async fn shared_limits_move_servers_to_where_they_are_needed() {
 }
 
 #[tokio::test]
+async fn a_database_may_have_a_size_of_its_own() {
+    let fake = Fake::tcp(Greeting::Trust).await;
+    let database_sizes = [("shop".to_owned(), 1)].into();
+    let fixture = Fixture::new(Settings { database_sizes, ..settings(2) }, vec![fake.endpoint.clone()]);
+    for (database, expected) in [("shop", 1), ("other", 2)] {
+        let pool = fixture.registry.pool(A, &fixture.registry.identity(database, "ann"));
+        let mut waits: [_; 3] =
+            std::array::from_fn(|_| Box::pin(pool.checkout(fixture.home, Patience::Wait)));
+        waits.iter_mut().for_each(|wait| assert!(!poll_once(wait.as_mut())));
+        assert_eq!(pool.stats().counts.connecting, expected);
+    }
+}
+
+#[tokio::test]
 async fn retired_nodes_and_removed_nodes() {
     let (fake, fixture, pool) = one(2).await;
     let (first, second) = (fixture.checkout(&pool).await, fixture.checkout(&pool).await);
