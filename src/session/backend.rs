@@ -48,8 +48,7 @@ impl Session {
                 Err(error) => return (at, violation(&error.to_string())),
             };
             let available = input.len() - at;
-            let streams = matches!(head.tag, tag::DATA_ROW | tag::COPY_DATA) || head.total > WHOLE_MESSAGE;
-            if available < head.total && !(streams && available > HEAD) {
+            if available < head.total && !self.streams(head, available) {
                 return (at, BackendStep::NeedInput);
             }
             let end = at + head.total.min(available);
@@ -65,6 +64,15 @@ impl Session {
             if let Some(step) = step {
                 return (at, step);
             }
+        }
+    }
+
+    /// Tells whether a message of which `available` bytes are there can be dealt with before the rest arrives.
+    fn streams(&mut self, head: Head, available: usize) -> bool {
+        match head.tag {
+            tag::DATA_ROW if self.probing() && head.total <= WHOLE_MESSAGE => false,
+            tag::DATA_ROW | tag::COPY_DATA => available > HEAD,
+            _ => head.total > WHOLE_MESSAGE && available >= LARGE_PREFIX,
         }
     }
 
@@ -336,6 +344,9 @@ impl Session {
         self.is_free().then_some(BackendStep::Release)
     }
 }
+
+/// Of a message too large to be kept this much must be there: what decides of an error stands at its start.
+const LARGE_PREFIX: usize = 1024;
 
 const RESULT: &[Request] = &[Request::Query, Request::Execute];
 

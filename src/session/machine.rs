@@ -344,9 +344,9 @@ impl Session {
         std::mem::take(&mut self.flush)
     }
 
-    /// Tells whether answers may wait for what comes next: something is outstanding that will be answered.
+    /// Tells whether answers may wait for what comes next: something is outstanding that the client will hear of.
     pub fn more_to_come(&self) -> bool {
-        !self.pipeline.is_empty()
+        self.pipeline.owes_client()
     }
 
     /// Takes the note that the schema was changed by this session.

@@ -2,6 +2,10 @@
 //!
 //! Absent on purpose: sockets and clocks. The machine is shown the bytes of both sides and says what to write
 //! where, when it needs a server, and when it can give one back.
+//!
+//! Each side's bytes may pass through to the other without a copy, so one outbox refers to one input at a time:
+//! when [`Session::frontend`] runs, `to_client` holds no range of the server's bytes, and when
+//! [`Session::backend`] runs, `to_server` holds none of the client's. The shell flushes or settles in between.
 #![deny(clippy::disallowed_methods)]
 
 mod backend;

@@ -57,6 +57,10 @@ impl Outbox {
         let own = count.min(self.written.len() - self.sent);
         self.sent += own;
         self.through.start += count - own;
+        if self.through.is_empty() {
+            // An empty range must not point into an input that may be gone.
+            self.through = 0..0;
+        }
         if self.sent == self.written.len() {
             self.written.clear();
             self.sent = 0;
@@ -112,6 +116,9 @@ mod tests {
         assert_eq!(outbox.slices(input), (&b""[..], &b"ef"[..]));
         outbox.advance(2);
         assert!(outbox.is_empty());
+        // The input may be gone now.
+        outbox.write(&[]).push(b'!');
+        assert_eq!(drain(&mut outbox, &[]), b"!");
     }
 
     #[test]

@@ -185,6 +185,11 @@ impl Pipeline {
         self.entries.front().is_some_and(|head| head.internal.is_none())
     }
 
+    /// Tells whether the client has an answer to expect.
+    pub fn owes_client(&self) -> bool {
+        self.entries.iter().any(|entry| entry.internal.is_none())
+    }
+
     /// Tells whether the last request is a Sync and no other is.
     pub fn ends_with_its_only_sync(&self) -> bool {
         self.entries.iter().position(|entry| entry.request == Request::Sync)

@@ -1,0 +1,12 @@
+//! Scripted frontends and backends around the session machine, over in-memory streams.
+//!
+//! Each script runs with its bytes whole, one at a time, cut at random, and with notices between all answers, and
+//! must come out the same.
+
+#![allow(dead_code)]
+
+mod extended;
+mod fake;
+mod messages;
+mod simple;
+mod world;
