@@ -150,6 +150,9 @@ impl ClientTask {
     }
 
     fn refuse(&mut self, error: &PgError) -> Result<(), End> {
+        if !self.greeted {
+            return Err(End::Told(error.clone()));
+        }
         self.worker.metrics.error(error.code);
         let relay = &mut self.relay;
         let dealt_with = self.session.refuse_request(relay.from_client.filled(), error, &mut relay.to_client);

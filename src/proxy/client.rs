@@ -47,6 +47,8 @@ pub struct ClientTask {
     /// The checkout under way.
     pub(super) checkout: Option<Checkout>,
     pub(super) pins_counted: SessionState,
+    /// Whether the client was told that it is in.
+    pub(super) greeted: bool,
 }
 
 /// One server in use.

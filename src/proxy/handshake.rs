@@ -310,6 +310,7 @@ impl Incoming {
             pools: Vec::new(),
             checkout: None,
             pins_counted: SessionState::NONE,
+            greeted: false,
             worker: worker.clone(),
         }
     }
@@ -350,6 +351,7 @@ impl ClientTask {
         }
         write::backend_key_data(out, self.client.pid, self.client.key());
         write::ready_for_query(out, b'I');
+        self.greeted = true;
         self.relay.send_all().await.map_err(|_| End::Gone)
     }
 

@@ -110,10 +110,10 @@ impl Session {
             tag::PARAMETER_STATUS => forward = self.parameter_status(body, server)?,
             tag::ERROR_RESPONSE => forward = self.error(body, head, input, server, to_client)?,
             tag::READY_FOR_QUERY => {
-                self.ready(body, server)?;
+                let rest = self.ready(body, server)?;
                 self.pass(forward, input, place, to_client);
                 self.give_fabricated(to_client, input);
-                return Ok(true);
+                return Ok(rest);
             }
             _ => return Err(violation(&format!("unexpected message type 0x{:02X}", head.tag))),
         }
@@ -295,11 +295,11 @@ impl Session {
         true
     }
 
-    /// ReadyForQuery.
-    fn ready(&mut self, body: &[u8], server: &mut ServerState) -> Result<(), BackendStep> {
+    /// ReadyForQuery; returns whether the session may be at rest now, which it is not before its first request.
+    fn ready(&mut self, body: &[u8], server: &mut ServerState) -> Result<bool, BackendStep> {
         self.expect(&[Request::Query, Request::FunctionCall, Request::Sync])?;
         self.status = TransactionStatus::read(body).map_err(|error| violation(&error.to_string()))?;
-        let Some(entry) = self.pipeline.pop() else { return Ok(()) };
+        let Some(entry) = self.pipeline.pop() else { return Ok(true) };
         self.group_open = self.pipeline.holds_group();
         if self.status == TransactionStatus::Idle {
             self.portals.clear();
@@ -309,13 +309,14 @@ impl Session {
             Some(Internal::Settings) => {
                 server.applied = self.parameters.current().clone();
                 self.busy = false;
+                return Ok(false);
             }
             Some(Internal::Reapply | Internal::Probe) => self.busy = false,
             Some(Internal::Helper) => self.busy = self.busy && !self.pipeline.is_empty(),
             Some(Internal::Replay) => return Err(BackendStep::Replay),
             None => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// After a ReadyForQuery with nothing outstanding: what we have to do ourselves, or the end of the checkout.
