@@ -1,0 +1,11 @@
+//! End to end: real servers from the lab, the real proxy, real clients.
+//!
+//! Every test starts its own cluster (about half a second) and takes it down again. What is missing on the
+//! machine is an error that says how to install it; nothing is skipped.
+
+#![allow(clippy::disallowed_methods)] // the clock and threads are for tests to use
+
+mod demo;
+mod drivers;
+mod routing;
+mod support;
