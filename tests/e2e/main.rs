@@ -3,8 +3,6 @@
 //! Every test starts its own cluster (about half a second) and takes it down again. What is missing on the
 //! machine is an error that says how to install it; nothing is skipped.
 
-#![allow(clippy::disallowed_methods)] // the clock and threads are for tests to use
-
 mod demo;
 mod drivers;
 mod routing;
