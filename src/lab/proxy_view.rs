@@ -8,15 +8,16 @@ use serde_json::Value;
 
 use super::Cluster;
 
-/// Whether the proxy knows every running server in its present role, with all standbys streaming; if not, says
-/// which it does not. A proxy without HTTP is taken at its word.
+/// Whether the proxy knows every running server in its present role, with all standbys streaming, and no
+/// stopped one as either; if not, says which it does not. A proxy without HTTP is taken at its word.
 pub(super) fn agrees(cluster: &Cluster, http_port: u16) -> Result<(), String> {
     let Some(status) = status(http_port) else { return Ok(()) };
     let nodes = status["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for name in cluster.names().iter().filter(|name| cluster.is_running(name)) {
-        let wanted = match cluster.is_standby(name) {
-            Ok(true) => ("standby", "streaming"),
-            _ => ("primary", "running"),
+    for name in cluster.names() {
+        let wanted = match (cluster.is_running(name), cluster.is_standby(name)) {
+            (false, _) => ("unknown", "unknown"),
+            (true, Ok(true)) => ("standby", "streaming"),
+            (true, _) => ("primary", "running"),
         };
         let node = nodes.iter().find(|node| node["name"] == name.as_str());
         let seen = node.and_then(|node| Some((node["role"].as_str()?, node["state"].as_str()?)));

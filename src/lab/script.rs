@@ -16,7 +16,7 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `wait ready`: until all running standbys stream, the endpoint answers as the primary, and the proxy
-    /// sees every running server in its present role.
+    /// sees every server as it is, the stopped ones included.
     WaitReady,
     /// `sql "..."`: run it through the endpoint.
     Sql(String),

@@ -16,7 +16,7 @@ fn a_script_runs_through_the_endpoint_and_its_assertions_count() {
         "wait ready; sql \"create table t (n int); insert into t values (1), (2)\"\n\
          assert \"select count(*) from t\" = 2\n\
          # Served by the other standby.\n\
-         stop b; assert \"select current_setting('cluster_name')\" = c; start b\n\
+         stop b; wait ready; assert \"select current_setting('cluster_name')\" = c; start b; wait ready\n\
          pause replay c; sql \"insert into t values (3)\"; resume replay c; sleep 10ms\n\
          promote b; wait ready; sql \"insert into t values (4)\"; assert \"select count(*) from t\" = 4",
     ]);
