@@ -153,7 +153,7 @@ keys! {
         "How long a client may take to log in",
         "PostgreSQL's authentication_timeout";
     "auth.max_logins" count(1, MAX_COUNT), "1000", Reload,
-        "Logins in progress at a time; further connections wait",
+        "Connections that have not logged in yet; with more, the oldest is closed",
         "strangers may cost sockets and memory only so far";
 
     "tls.cert" Kind::Path, "", Reload,

@@ -1,4 +1,4 @@
-//! Accepts clients: bounded, each in a task of its own on the worker that accepted it.
+//! Accepts clients, each in a task of its own on the worker that accepted it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::handshake::{Admitted, CANCEL_RESULTS, Failure, Incoming, incoming_tcp};
 use super::settings::{Listen, Settings};
@@ -94,7 +94,7 @@ impl Proxy {
         let mut mock_secret = [0; 32];
         getrandom::fill(&mut mock_secret).map_err(|error| StartError::Random(error.to_string()))?;
         let shared = Shared {
-            logins: Semaphore::new(settings.max_logins.max(1)),
+            logins: Default::default(),
             settings: ArcSwap::from_pointee(settings),
             registry,
             cluster,
@@ -220,7 +220,7 @@ fn remove_stale_socket(path: &std::path::Path) {
 async fn accept_tcp(listener: TcpListener, worker: Arc<Worker>) {
     loop {
         match listener.accept().await {
-            Ok((tcp, address)) => welcome(incoming_tcp(tcp, address.ip()), &worker).await,
+            Ok((tcp, address)) => welcome(incoming_tcp(tcp, address.ip()), &worker),
             Err(error) => pause_after(error).await,
         }
     }
@@ -229,7 +229,7 @@ async fn accept_tcp(listener: TcpListener, worker: Arc<Worker>) {
 async fn accept_unix(listener: UnixListener, worker: Arc<Worker>) {
     loop {
         match listener.accept().await {
-            Ok((unix, _)) => welcome(Incoming::new(unix.into(), None), &worker).await,
+            Ok((unix, _)) => welcome(Incoming::new(unix.into(), None), &worker),
             Err(error) => pause_after(error).await,
         }
     }
@@ -241,24 +241,15 @@ async fn pause_after(error: io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-/// Starts the task of a connection, once it is its turn to log in: the others wait in the kernel's queue.
-async fn welcome(incoming: Incoming, worker: &Arc<Worker>) {
-    let shared = worker.shared.clone();
-    if shared.logins.available_permits() == 0 {
-        drop(shared.logins.acquire().await);
-    }
+fn welcome(incoming: Incoming, worker: &Arc<Worker>) {
     tokio::spawn(serve_connection(incoming, worker.clone()));
 }
 
 async fn serve_connection(incoming: Incoming, worker: Arc<Worker>) {
     let metrics = worker.metrics.clone();
     metrics.client_came(0);
-    let limit = worker.shared.settings.load().login_timeout;
-    let admitted = {
-        let Ok(_turn) = worker.shared.logins.acquire().await else { return metrics.client_left(0) };
-        // Boxed: a waiting client should not carry the handshake's memory for the rest of its life.
-        tokio::time::timeout(limit, Box::pin(incoming.admit(&worker))).await
-    };
+    // Boxed: a waiting client should not carry the handshake's memory for the rest of its life.
+    let admitted = Box::pin(admit(incoming, &worker)).await;
     match admitted {
         Ok(Ok(Admitted::Client(task, registered))) => {
             metrics.logged_in();
@@ -281,12 +272,29 @@ async fn serve_connection(incoming: Incoming, worker: Arc<Worker>) {
             }
             metrics.client_left(0);
         }
-        Err(_) => {
+        Err(Refused) => {
             metrics.rejected(REJECTIONS.len() - 1);
             metrics.client_left(0);
         }
     }
 }
+
+/// Takes a client in, within the limits for those who have not logged in.
+async fn admit(incoming: Incoming, worker: &Arc<Worker>) -> Result<Result<Admitted<'_>, Failure>, Refused> {
+    let (limit, most) = {
+        let settings = worker.shared.settings.load();
+        (settings.login_timeout, settings.max_logins)
+    };
+    let login = worker.shared.logins.enter(most);
+    tokio::select! {
+        admitted = incoming.admit(worker) => Ok(admitted),
+        () = tokio::time::sleep(limit) => Err(Refused),
+        () = login.pushed_out() => Err(Refused),
+    }
+}
+
+/// A connection closed without a word: it took too long, or others needed its place.
+struct Refused;
 
 fn rejection(code: SqlState) -> usize {
     match code.class() {

@@ -13,6 +13,7 @@ mod clients;
 mod greeting;
 mod handshake;
 mod listener;
+mod logins;
 mod relay;
 mod replication;
 mod settings;

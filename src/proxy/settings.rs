@@ -34,7 +34,7 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// Most clients at a time, logged in or about to. 10,000.
     pub max_clients: usize,
-    /// Most clients logging in at a time; more wait in the kernel's queue. 200.
+    /// Most connections that have not logged in yet; with more, the oldest is closed. 1000.
     pub max_logins: usize,
     /// Time a client has to log in (PostgreSQL's `authentication_timeout`). 60 s.
     pub login_timeout: Duration,

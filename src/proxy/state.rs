@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::buffer::Spare;
 use super::clients::Clients;
 use super::greeting::Greetings;
+use super::logins::Logins;
 use super::settings::Settings;
 use super::tls::ClientTls;
 use super::verifiers::Verifiers;
@@ -50,7 +51,7 @@ pub struct Shared {
     pub(super) verifiers: Verifiers,
     pub(super) greetings: Greetings,
     pub(super) schemas: SchemaGenerations,
-    pub(super) logins: Semaphore,
+    pub(super) logins: Logins,
     /// Made once: salts shown for users that do not exist stay the same by it.
     pub(super) mock_secret: [u8; 32],
     /// Set when no new work is taken.
