@@ -120,6 +120,9 @@ impl ClientTask {
         self.checkout = Some(Checkout { node: server.node, target: need.target, since: began });
         self.client.attach(server.cancel.clone());
         self.session.attach(&mut server.state, &mut self.relay.to_server);
+        if self.session.is_busy() {
+            metrics.settings_synced();
+        }
         self.relay.server = Some(server);
     }
 

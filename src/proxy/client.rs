@@ -12,8 +12,8 @@ use crate::pg::SqlState;
 use crate::pool::{Identity, Pool};
 use crate::routing::Target;
 use crate::session::{BackendStep, Context, FrontendStep, Parting, PoolMode, Session, pins};
-use crate::sql::SessionState;
-use crate::telemetry::Direction;
+use crate::sql::{Lookups, SessionState};
+use crate::telemetry::{Direction, Found};
 use crate::topology::NodeId;
 use crate::wire::error_response::{PgError, Severity};
 
@@ -185,6 +185,7 @@ impl ClientTask {
         let Some(mut server) = self.relay.server.take() else { return };
         self.client.detach();
         self.session.detach(&mut server.state);
+        self.count_lookups(server.state.take_lookups());
         let clean = self.relay.from_server.is_empty() && self.relay.to_server.is_empty();
         self.relay.forget_server(&self.worker.spare);
         if let Some(checkout) = self.checkout.take() {
@@ -265,6 +266,17 @@ impl ClientTask {
             }
         }
         Ok(())
+    }
+
+    fn count_lookups(&self, prepared: Lookups) {
+        let metrics = &self.worker.metrics;
+        let texts = self.worker.brain().classifier.take_lookups();
+        for (found, count) in [(Found::Hit, prepared.hits), (Found::Miss, prepared.misses)] {
+            metrics.prepared(found, count);
+        }
+        for (found, count) in [(Found::Hit, texts.hits), (Found::Miss, texts.misses)] {
+            metrics.classified(found, count);
+        }
     }
 
     fn count_pins(&mut self) {

@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use super::parameters::Settings;
 use super::reported::Reported;
 use super::statements::Statement;
+use crate::sql::Lookups;
 
 /// State of one server's session that outlives a checkout.
 #[derive(Debug)]
@@ -48,6 +49,11 @@ impl ServerState {
         self.reported.set(name, value);
     }
 
+    /// Takes the count of prepared statements that were there when needed, and that were not.
+    pub fn take_lookups(&mut self) -> Lookups {
+        std::mem::take(&mut self.prepared.found)
+    }
+
     /// Returns how many statements are prepared on the server.
     pub fn prepared_count(&self) -> usize {
         self.prepared.by_id.len()
@@ -59,6 +65,7 @@ impl ServerState {
 pub(super) struct ServerStatements {
     by_id: HashMap<u64, OnServer, RandomState>,
     uses: u64,
+    found: Lookups,
 }
 
 #[derive(Debug)]
@@ -77,11 +84,17 @@ impl ServerStatements {
         match self.by_id.get_mut(&statement.id) {
             Some(known) if known.generation >= generation => {
                 known.last_use = self.uses;
+                self.found.hits += 1;
                 Presence::Current
             }
-            Some(_) => Presence::Outdated,
-            None => Presence::Absent,
+            Some(_) => self.missed(Presence::Outdated),
+            None => self.missed(Presence::Absent),
         }
+    }
+
+    fn missed(&mut self, presence: Presence) -> Presence {
+        self.found.misses += 1;
+        presence
     }
 
     /// Notes that the server was sent a Parse of `statement`.

@@ -18,6 +18,15 @@ pub struct Classifier {
     conforming: Generations,
     /// Texts of sessions with `standard_conforming_strings` off: the same bytes may mean something else.
     escaping: Generations,
+    lookups: Lookups,
+}
+
+/// How often a text was known, and how often it was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // The names say it.
+pub struct Lookups {
+    pub hits: u64,
+    pub misses: u64,
 }
 
 impl Classifier {
@@ -27,6 +36,7 @@ impl Classifier {
         Classifier {
             conforming: Generations::new(entries / 2, bytes / 2),
             escaping: Generations::new(entries / 2, bytes / 2),
+            lookups: Lookups::default(),
         }
     }
 
@@ -34,11 +44,18 @@ impl Classifier {
     pub fn classify(&mut self, text: &[u8], standard_conforming_strings: bool) -> Arc<Classified> {
         let cache = if standard_conforming_strings { &mut self.conforming } else { &mut self.escaping };
         if let Some(known) = cache.get(text) {
+            self.lookups.hits += 1;
             return known;
         }
+        self.lookups.misses += 1;
         let found = Arc::new(classify(text, standard_conforming_strings));
         cache.insert(text, Arc::clone(&found));
         found
+    }
+
+    /// Takes the count of lookups since it was last taken.
+    pub fn take_lookups(&mut self) -> Lookups {
+        mem::take(&mut self.lookups)
     }
 
     /// Returns how many texts are remembered.

@@ -17,7 +17,7 @@ mod quote;
 mod tests;
 
 pub use builtins::plain_functions;
-pub use cache::Classifier;
+pub use cache::{Classifier, Lookups};
 pub use effects::{
     Classified, Discard, Effects, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,
 };

@@ -195,16 +195,16 @@ impl Worker {
         self.cells.add(self.slots.cancels + result, 1);
     }
 
-    /// A prepared statement was used; the server had it, or not.
+    /// Prepared statements were used that the server had, or had not.
     #[inline]
-    pub fn prepared(&self, found: Found) {
-        self.cells.add(self.slots.prepared + found as usize, 1);
+    pub fn prepared(&self, found: Found, count: u64) {
+        self.cells.add(self.slots.prepared + found as usize, count);
     }
 
-    /// A statement was classified, from the cache or not.
+    /// Statements were classified, from the cache or not.
     #[inline]
-    pub fn classified(&self, found: Found) {
-        self.cells.add(self.slots.classification + found as usize, 1);
+    pub fn classified(&self, found: Found, count: u64) {
+        self.cells.add(self.slots.classification + found as usize, count);
     }
 
     /// A server's settings were brought to a session's.

@@ -59,7 +59,7 @@ fn what_workers_count_is_summed() {
         worker.bytes(Direction::ToServer, 100);
         worker.statement(NodeId(1), 1, Duration::from_micros(200));
         worker.error(SqlState::CANNOT_CONNECT_NOW);
-        worker.prepared(Found::Miss);
+        worker.prepared(Found::Miss, 1);
         worker.checked_out(Duration::from_millis(3));
         worker.transaction(NodeId(0));
         worker.pinned(1);
