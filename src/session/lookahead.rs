@@ -39,7 +39,7 @@ impl Session {
     }
 
     fn route_group(&self, input: &[u8], context: &mut Context<'_>) -> Result<Option<Need>, Malformed> {
-        let mut parsed: Vec<(&[u8], Arc<Classified>)> = Vec::new();
+        let mut parsed = Parsed::default();
         let mut at = 0;
         loop {
             let Some((head, end)) = next_message(input, at)? else {
@@ -55,7 +55,7 @@ impl Session {
                     let parse = frontend::parse(body)?;
                     let class = self.classify(parse.text, context);
                     let need = routing::of_text(&class);
-                    parsed.push((parse.name, class));
+                    parsed.add(parse.name, class);
                     Some(need)
                 }
                 tag::BIND => Some(self.route_bind(frontend::bind(body)?.statement, &parsed)),
@@ -76,10 +76,28 @@ impl Session {
         }
     }
 
-    fn route_bind(&self, statement: &[u8], parsed: &[(&[u8], Arc<Classified>)]) -> Need {
-        let in_group = parsed.iter().rev().find(|(name, _)| *name == statement).map(|(_, class)| class);
+    fn route_bind(&self, statement: &[u8], parsed: &Parsed<'_>) -> Need {
+        let in_group = parsed.find(statement);
         let class = in_group.or_else(|| self.statements.get(statement).map(|named| &named.statement.class));
         class
             .map_or(Need::primary(Reason::Statement(NeedsPrimary::Unparsed)), |class| routing::of_text(class))
+    }
+}
+
+/// Statements parsed in the group looked at. Most groups have one, for which no memory is taken.
+#[derive(Default)]
+struct Parsed<'a> {
+    last: Option<(&'a [u8], Arc<Classified>)>,
+    earlier: Vec<(&'a [u8], Arc<Classified>)>,
+}
+
+impl<'a> Parsed<'a> {
+    fn add(&mut self, name: &'a [u8], class: Arc<Classified>) {
+        self.earlier.extend(self.last.replace((name, class)));
+    }
+
+    fn find(&self, statement: &[u8]) -> Option<&Arc<Classified>> {
+        let mut newest_first = self.last.iter().chain(self.earlier.iter().rev());
+        newest_first.find(|(name, _)| *name == statement).map(|(_, class)| class)
     }
 }
