@@ -11,7 +11,7 @@ use super::server::ServerState;
 use crate::pg::SqlState;
 use crate::sql::SessionState;
 use crate::wire::backend::{self, TransactionStatus, tag};
-use crate::wire::error_response::{ErrorFields, PgError};
+use crate::wire::error_response::PgError;
 use crate::wire::frame::{HEAD, Head};
 
 /// Tells what a server may not do.
@@ -24,7 +24,8 @@ fn violation(what: &str) -> BackendStep {
 impl Session {
     /// Looks at the server's bytes from the start of `input`; returns how many were dealt with, and what to do.
     ///
-    /// What is put into `to_client` may refer to `input`; what is put into `to_server` does not.
+    /// What is put into `to_client` may refer to `input`; what is put into `to_server` does not, and `to_server` must
+    /// hold no range of the client's bytes.
     pub fn backend(
         &mut self,
         input: &[u8],
@@ -76,7 +77,7 @@ impl Session {
         }
     }
 
-    /// Deals with one message; `Ok(true)` after a ReadyForQuery.
+    /// Deals with one message; `Ok(true)` after a ReadyForQuery with which the checkout may end.
     fn answer(
         &mut self,
         head: Head,
@@ -94,20 +95,32 @@ impl Session {
             }
             tag::COPY_IN_RESPONSE => {
                 self.expect(RESULT)?;
-                self.replay.stop();
-                self.pipeline.drop_syncs_in_copy();
+                self.copy_begins();
             }
             tag::COMMAND_COMPLETE => self.complete(Some(body), server)?,
             tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => self.complete(None, server)?,
-            tag::PARSE_COMPLETE => drop(self.pop(Request::Parse)?),
+            tag::PARSE_COMPLETE => {
+                if let Some(statement) = self.pop(Request::Parse)?.prepares {
+                    server.prepared.confirm(&statement);
+                }
+            }
             tag::BIND_COMPLETE => drop(self.pop(Request::Bind)?),
             tag::CLOSE_COMPLETE => drop(self.pop(Request::Close)?),
             tag::PARAMETER_DESCRIPTION => self.expect(&[Request::Describe])?,
             tag::ROW_DESCRIPTION | tag::NO_DATA => self.described()?,
             tag::FUNCTION_CALL_RESPONSE => self.expect(&[Request::FunctionCall])?,
-            tag::NOTICE_RESPONSE => forward |= self.pipeline.is_empty(),
-            tag::NOTIFICATION_RESPONSE => forward = true,
-            tag::PARAMETER_STATUS => forward = self.parameter_status(body, server)?,
+            tag::NOTICE_RESPONSE => {
+                forward |= self.pipeline.is_empty();
+                self.keep_answers(forward);
+            }
+            tag::NOTIFICATION_RESPONSE => {
+                forward = true;
+                self.keep_answers(forward);
+            }
+            tag::PARAMETER_STATUS => {
+                forward = self.parameter_status(body, server)?;
+                self.keep_answers(forward);
+            }
             tag::ERROR_RESPONSE => forward = self.error(body, head, input, server, to_client)?,
             tag::READY_FOR_QUERY => {
                 let rest = self.ready(body, server)?;
@@ -140,15 +153,34 @@ impl Session {
 
     fn pop(&mut self, request: Request) -> Result<Entry, BackendStep> {
         self.expect(&[request])?;
-        self.pipeline.pop().ok_or_else(|| violation("an answer to nothing"))
+        self.pop_answered().ok_or_else(|| violation("an answer to nothing"))
     }
 
     fn described(&mut self) -> Result<(), BackendStep> {
         self.expect(&[Request::Describe, Request::Query, Request::Execute])?;
         if self.pipeline.head().is_some_and(|head| head.request == Request::Describe) {
-            self.pipeline.pop();
+            self.pop_answered();
         }
         Ok(())
+    }
+
+    /// The server awaits the data of a COPY.
+    fn copy_begins(&mut self) {
+        self.replay.stop();
+        self.answered += self.pipeline.drop_syncs_in_copy() as u64;
+        let ended = self.copies_ended;
+        if let Some(head) = self.pipeline.head() {
+            self.copying.begun = head.copies_ended == ended;
+            // Another COPY of the same Query ends with the client's next CopyDone.
+            head.copies_ended = head.copies_ended.wrapping_add(1);
+        }
+    }
+
+    /// What is told besides the answers is told once, so they cannot be taken back any more.
+    fn keep_answers(&mut self, forward: bool) {
+        if forward {
+            self.replay.stop();
+        }
     }
 
     fn probing(&mut self) -> bool {
@@ -159,6 +191,9 @@ impl Session {
         let found = pins::read_probe(row).map_err(|error| violation(&error.to_string()))?;
         self.pinned = self.pinned.without(pins::ASKABLE).union(found);
         self.suspected = SessionState::NONE;
+        if !found.intersects(SessionState::SQL_PREPARED) {
+            self.statements.clear_by_sql();
+        }
         Ok(())
     }
 
@@ -172,10 +207,15 @@ impl Session {
         let class = head.class.clone();
         let bound = std::mem::take(&mut head.bound);
         if head.request == Request::Execute {
-            self.pipeline.pop();
+            self.pop_answered();
         }
-        if let (Some(class), Some(tag)) = (class, tag) {
-            self.follow(&class, place, &bound, tag, server);
+        let Some(class) = class else { return Ok(()) };
+        // It may have ended a transaction, and must not be run twice.
+        self.replay.stop();
+        match tag {
+            Some(tag) => self.follow(&class, place, &bound, tag, server),
+            // Some of the rows: what the statement leaves may be there.
+            None => self.suspect(&class, place),
         }
         Ok(())
     }
@@ -184,137 +224,63 @@ impl Session {
     fn parameter_status(&mut self, body: &[u8], server: &mut ServerState) -> Result<bool, BackendStep> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let (name, value) = backend::parameter_status(body).map_err(|error| violation(&error.to_string()))?;
-        let (Some(name), Some(value)) = (text(name), text(value)) else { return Ok(false) };
+        // The proxy cannot read it, but the client may.
+        let (Some(name), Some(value)) = (text(name), text(value)) else { return Ok(!self.syncing()) };
         server.reported.set(name, value);
-        let syncing = self.pipeline.head().is_some_and(|head| head.internal == Some(Internal::Settings));
-        if syncing || !concerns_client(name) || !self.told.set(name, value) {
+        let known = self.syncing() || !concerns_client(name) || self.is_about_to_return(name);
+        if known || !self.told.set(name, value) {
             return Ok(false);
         }
         self.settings_changed();
         Ok(true)
     }
 
-    /// ErrorResponse; returns whether the client gets it as it is.
-    fn error(
-        &mut self,
-        body: &[u8],
-        message: Head,
-        input: &[u8],
-        server: &mut ServerState,
-        to_client: &mut Outbox,
-    ) -> Result<bool, BackendStep> {
-        let fields = ErrorFields::read(body);
-        if fields.is_fatal() || message.total > WHOLE_MESSAGE {
-            return Err(BackendStep::Lost(Some(fields.to_error())));
-        }
-        let Some(head) = self.pipeline.head() else {
-            // Not the answer to anything: the server is in trouble.
-            return Err(BackendStep::Lost(Some(fields.to_error())));
-        };
-        let (request, internal) = (head.request, head.internal);
-        let refused = std::mem::replace(&mut head.answer, Answer::Swallow);
-        match internal {
-            Some(Internal::Settings | Internal::Reapply) => return Err(cannot_apply(&fields)),
-            Some(Internal::Probe) => {
-                // Not known, so everything is taken to be there until a statement may have cleared it.
-                self.pinned = self.pinned.union(pins::ASKABLE);
-                self.suspected = SessionState::NONE;
-                return Ok(false);
-            }
-            _ => self.failed = true,
-        }
-        if self.replays(&fields, server, to_client, input) {
-            return Ok(false);
-        }
-        let mut tell = internal.is_none();
-        if request.is_extended() {
-            self.undo_failed(server);
-            self.group_open = true;
-            let owner = self.pipeline.head().map(|head| head.internal);
-            self.skipping = owner.is_none();
-            // A helper of ours in front of the client's request fails in its place.
-            tell |= owner != Some(Some(Internal::Helper));
-        } else if let Some(head) = self.pipeline.head() {
-            head.answer = if tell { Answer::Forward } else { Answer::Swallow };
-        }
-        match refused {
-            Answer::Refuse(error) if fields.code == Some(SqlState::SYNTAX_ERROR) => {
-                self.replay.answered(to_client.len());
-                error.write(to_client.write(input));
-                Ok(false)
-            }
-            _ => Ok(tell),
-        }
+    fn syncing(&mut self) -> bool {
+        self.pipeline.head().is_some_and(|head| head.internal == Some(Internal::Settings))
     }
 
-    /// Forgets the request that failed and those the server skips with it, last one first.
-    fn undo_failed(&mut self, server: &mut ServerState) {
-        let mut skipped = self.pipeline.skip_to_sync().peekable();
-        while let Some(entry) = skipped.next() {
-            let failed = skipped.peek().is_none();
-            match (entry.request, entry.prepares) {
-                (Request::Parse, Some(statement)) => drop(server.prepared.remove(statement.id)),
-                // It was not closed after all, and is older than what it was to be replaced by.
-                (Request::Close, Some(statement)) => server.prepared.insert(statement, 0),
-                (Request::Parse, None) => server.unnamed = None,
-                _ => {}
-            }
-            if let Some(renamed) = entry.renamed {
-                // A Parse of the unnamed statement drops the old one even when it fails.
-                let gone = failed && renamed.name.is_empty();
-                self.statements.replace(&renamed.name, renamed.before.filter(|_| !gone));
-            }
-        }
+    /// Tells whether the value now reported is the server's default, for which the session has its own: that is set
+    /// again before anything else runs.
+    fn is_about_to_return(&self, name: &str) -> bool {
+        self.reapply && self.parameters.startup().get(&name.to_ascii_lowercase()).is_some()
     }
 
-    /// Tells whether the requests are to be run again because the server's plan was out of date (rule 4d.8).
-    fn replays(
-        &mut self,
-        fields: &ErrorFields<'_>,
-        server: &mut ServerState,
-        to_client: &mut Outbox,
-        input: &[u8],
-    ) -> bool {
-        // "cached plan must not change result type", raised in RevalidateCachedQuery().
-        if fields.code != Some(SqlState::FEATURE_NOT_SUPPORTED) || fields.routine != b"RevalidateCachedQuery"
-        {
-            return false;
-        }
-        // Whatever becomes of this request, no later one should meet the outdated plan.
-        server.prepared.outdate();
-        server.unnamed = None;
-        let whole = self.status == TransactionStatus::Idle && self.pipeline.ends_with_its_only_sync();
-        let mark = if whole { self.replay.rewind_to(to_client.len()) } else { None };
-        let Some(mark) = mark else { return false };
-        to_client.rewind(input, mark);
-        self.undo_failed(server);
-        if let Some(sync) = self.pipeline.head() {
-            sync.answer = Answer::Swallow;
-            sync.internal = Some(Internal::Replay);
-        }
-        true
-    }
-
-    /// ReadyForQuery; returns whether the session may be at rest now, which it is not before its first request.
+    /// ReadyForQuery; returns whether the checkout may end with it.
     fn ready(&mut self, body: &[u8], server: &mut ServerState) -> Result<bool, BackendStep> {
         self.expect(&[Request::Query, Request::FunctionCall, Request::Sync])?;
         self.status = TransactionStatus::read(body).map_err(|error| violation(&error.to_string()))?;
-        let Some(entry) = self.pipeline.pop() else { return Ok(true) };
+        let Some(entry) = self.pipeline.pop() else { return Ok(false) };
         self.group_open = self.pipeline.holds_group();
+        let of_client = matches!(entry.internal, None | Some(Internal::Replay));
+        self.answered += u64::from(of_client);
         if self.status == TransactionStatus::Idle {
-            self.portals.clear();
+            if of_client {
+                self.portals.end_round(entry.round);
+            }
             self.transaction_ended(!self.failed);
         }
+        if entry.internal.is_some() && entry.request == Request::Query {
+            server.unnamed = None;
+        }
+        if entry.internal != Some(Internal::Replay) {
+            // What was answered up to here must not be run again with what comes behind.
+            self.replay.stop();
+        }
         match entry.internal {
+            None => {}
             Some(Internal::Settings) => {
                 server.applied = self.parameters.current().clone();
                 self.busy = false;
+                // The client's request comes now.
                 return Ok(false);
             }
-            Some(Internal::Reapply | Internal::Probe) => self.busy = false,
-            Some(Internal::Helper) => self.busy = self.busy && !self.pipeline.is_empty(),
+            Some(Internal::Probe) => {
+                self.suspected = SessionState::NONE;
+                self.busy = false;
+            }
+            Some(Internal::Reapply) => self.busy = false,
+            Some(Internal::Helper | Internal::Parting) => self.busy &= !self.pipeline.is_empty(),
             Some(Internal::Replay) => return Err(BackendStep::Replay),
-            None => {}
         }
         Ok(true)
     }
@@ -324,7 +290,8 @@ impl Session {
         if !self.pipeline.is_empty() || self.group_open || self.passing > 0 {
             return None;
         }
-        if std::mem::take(&mut self.reapply) && self.status != TransactionStatus::Failed {
+        if self.reapply && self.status != TransactionStatus::Failed {
+            self.reapply = false;
             let sql = parameters::reapply_sql(self.parameters.current(), self.parameters.startup());
             if let Some(sql) = sql {
                 self.ask(Internal::Reapply, &sql, to_server);
@@ -347,18 +314,6 @@ impl Session {
 }
 
 /// Of a message too large to be kept this much must be there: what decides of an error stands at its start.
-const LARGE_PREFIX: usize = 1024;
+pub(super) const LARGE_PREFIX: usize = 1024;
 
 const RESULT: &[Request] = &[Request::Query, Request::Execute];
-
-/// The session's settings cannot be brought to another server, so it cannot go on.
-fn cannot_apply(fields: &ErrorFields<'_>) -> BackendStep {
-    let error = fields.to_error();
-    BackendStep::Fatal(PgError {
-        severity: crate::wire::error_response::Severity::Fatal,
-        hint: error
-            .hint
-            .or_else(|| Some("A setting of this session cannot be applied to its server.".into())),
-        ..error
-    })
-}

@@ -1,9 +1,10 @@
 //! What a completed statement did to the session: transaction, settings, prepared statements, pins.
 
-use super::machine::Session;
+use super::machine::{Session, changes_parsing};
 use super::parameters::Followed;
 use super::pins;
 use super::server::ServerState;
+use crate::pg::SqlState;
 use crate::sql::{Classified, Discard, Effects, Prepared, SessionState, SettingChange, Transaction};
 
 impl Session {
@@ -19,7 +20,7 @@ impl Session {
     ) {
         let Some(effects) = class.statements.get(place) else {
             if !class.parsed {
-                self.follow_unparsed(tag);
+                self.follow_unparsed(tag, server);
             }
             return;
         };
@@ -39,19 +40,53 @@ impl Session {
             self.follow_discard(discard, server);
         }
         self.schema_changed |= effects.ddl;
-        let lasting = effects.may_leave.without(pins::ASKABLE).without(SessionState::OPAQUE_CODE);
+        let lasting = effects.may_leave.without(ASKED);
         self.pinned = self.pinned.union(lasting);
-        self.suspected = self.suspected.union(effects.may_leave.without(lasting));
-        if effects.may_clear && !self.pinned.is_empty() {
+        // What is known to be there need not be asked about again.
+        let news = effects.may_leave.without(lasting).without(self.pinned);
+        self.suspected = self.suspected.union(news);
+        if effects.may_clear && self.pinned.intersects(pins::ASKABLE) {
             self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
         }
     }
 
+    /// Notes what statement number `place` may have left before it failed or was suspended.
+    pub(super) fn suspect(&mut self, class: &Classified, place: usize) {
+        let left = match class.statements.get(place) {
+            Some(effects) => effects.may_leave,
+            None if class.parsed => SessionState::NONE,
+            None => SessionState::OPAQUE_CODE,
+        };
+        // The rest is undone with the transaction, or was never done.
+        let asked = SessionState::ADVISORY_LOCK.union(SessionState::OPAQUE_CODE);
+        self.suspected = self.suspected.union(SessionState(left.0 & asked.0).without(self.pinned));
+        let lasting = SessionState::RANDOM_SEED.union(SessionState::DBLINK);
+        self.pinned = self.pinned.union(SessionState(left.0 & lasting.0));
+    }
+
+    /// Notes what the request that has just failed with `code` may have left all the same.
+    pub(super) fn suspect_failed(&mut self, code: Option<SqlState>) {
+        let Some(head) = self.pipeline.head() else { return };
+        let place = head.completed;
+        // A text that cannot be read mostly cannot be read by the server either.
+        let unread = matches!(code, Some(SqlState::SYNTAX_ERROR | SqlState::IN_FAILED_SQL_TRANSACTION));
+        if let Some(class) = head.class.clone()
+            && !unread
+        {
+            self.suspect(&class, place);
+        }
+    }
+
     /// The grammar did not take it but the server did, so only the tag tells what it was.
-    fn follow_unparsed(&mut self, tag: &[u8]) {
+    fn follow_unparsed(&mut self, tag: &[u8], server: &mut ServerState) {
         self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
-        if matches!(tag, b"SET" | b"RESET") {
-            self.pinned = self.pinned.union(SessionState::UNTRACKED_SETTING);
+        match tag {
+            b"SET" | b"RESET" => self.untracked(),
+            b"DEALLOCATE ALL" => self.forget_statements(server),
+            b"DISCARD ALL" => self.follow_discard(Discard::All, server),
+            // If the transaction is over with this, its changes are undone.
+            b"ROLLBACK" => self.failed = true,
+            _ => {}
         }
     }
 
@@ -76,20 +111,20 @@ impl Session {
 
     /// Follows the end of a transaction, which kept or undid its changes.
     pub(super) fn transaction_ended(&mut self, kept: bool) {
-        if kept {
-            self.parameters.commit();
-        } else if self.parameters.rollback() {
+        let changed = if kept { self.parameters.commit() } else { self.parameters.rollback() };
+        self.failed = false;
+        self.unsettled = false;
+        if changed {
             self.settings_changed();
         }
-        self.failed = false;
-        self.local_settings = false;
     }
 
     fn follow_setting(&mut self, change: &SettingChange) {
         match change {
+            SettingChange::SetFromBind { local: true, .. } => self.unsettled = true,
             SettingChange::SetFromBind { local: false, .. } => self.untracked(),
-            SettingChange::Set { local: true, .. } | SettingChange::Reset { local: true, .. } => {
-                self.local_settings = true;
+            SettingChange::Set { name, local: true, .. } | SettingChange::Reset { name, local: true } => {
+                self.unsettled |= changes_parsing(name);
             }
             _ => {}
         }
@@ -109,14 +144,21 @@ impl Session {
 
     fn follow_prepared(&mut self, effects: &Effects, server: &mut ServerState) {
         match &effects.prepared {
-            Some(Prepared::Deallocate(name)) => drop(self.statements.replace(name.as_bytes(), None)),
+            Some(Prepared::Deallocate(name)) => {
+                let name = name.as_bytes();
+                self.statements.replace(name, None);
+                self.statements.freed_by_sql(name);
+                self.lent.retain(|lent| **lent != *name);
+            }
             Some(Prepared::DeallocateAll) => self.forget_statements(server),
-            Some(Prepared::Prepare(_) | Prepared::Execute(_)) | None => {}
+            Some(Prepared::Prepare(name)) => self.statements.prepared_by_sql(name.as_bytes()),
+            Some(Prepared::Execute(_)) | None => {}
         }
     }
 
     fn forget_statements(&mut self, server: &mut ServerState) {
         self.statements.clear_named();
+        self.lent.clear();
         server.prepared.clear();
         self.pinned = self.pinned.without(SessionState::SQL_PREPARED).without(pins::LARGE_STATEMENT);
     }
@@ -139,3 +181,6 @@ impl Session {
         }
     }
 }
+
+/// What is asked about after the transaction.
+const ASKED: SessionState = pins::ASKABLE.union(SessionState::OPAQUE_CODE);

@@ -21,11 +21,20 @@ impl Session {
         if !context.split {
             return Ok(Some(Need::primary(Reason::SplitOff)));
         }
+        if self.wants_serializable() {
+            return Ok(Some(Need::primary(Reason::Statement(NeedsPrimary::SessionState))));
+        }
         match input.first() {
             Some(&tag::QUERY) => self.route_query(input, context).map(Some),
             Some(&tag::FUNCTION_CALL) => Ok(Some(Need::primary(Reason::FunctionCall))),
             _ => self.route_group(input, context),
         }
+    }
+
+    /// Tells whether transactions are serializable by default, which a standby refuses.
+    fn wants_serializable(&self) -> bool {
+        let isolation = self.settings().get("default_transaction_isolation");
+        isolation.is_some_and(|isolation| isolation.eq_ignore_ascii_case("serializable"))
     }
 
     fn route_query(&self, input: &[u8], context: &mut Context<'_>) -> Result<Need, Malformed> {

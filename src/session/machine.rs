@@ -9,12 +9,13 @@ use super::outbox::Outbox;
 use super::parameters::{self, Parameters, Settings};
 use super::pins;
 use super::pipeline::{Entry, Internal, Pipeline, Request};
+use super::portals::Portals;
 use super::replay::Replay;
 use super::reported::{Reading, Reported};
 use super::server::ServerState;
 use super::statements::{ClientStatements, Statement, StatementTable};
 use crate::routing::Need;
-use crate::sql::{Classified, Classifier, SessionState, SettingChange};
+use crate::sql::{Classified, Classifier, SessionState};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
 use crate::wire::write;
@@ -82,13 +83,21 @@ pub struct Session {
     pub(super) reading: Reading,
     /// Stands for the settings that change how SQL text is parsed; part of a shared statement's identity.
     pub(super) environment: u64,
-    /// SET LOCAL was used in this transaction, so texts prepared in it are not shared.
-    pub(super) local_settings: bool,
-    /// The server was sent DISCARD ALL for a client that is gone.
-    pub(super) discarded: bool,
+    /// This transaction has changed how SQL text is parsed, so texts prepared in it are not shared.
+    pub(super) unsettled: bool,
+    /// The client is gone, and the server is being cleaned.
+    pub(super) parting: bool,
+    /// Statements that SQL may speak of in the current group, on the server under the client's names.
+    pub(super) lent: Vec<Box<[u8]>>,
     pub(super) statements: ClientStatements,
     pub(super) portals: Portals,
     pub(super) pipeline: Pipeline,
+    /// How many requests the client has sent that are answered by ReadyForQuery.
+    pub(super) round: u64,
+    /// How many of those are answered.
+    pub(super) answered: u64,
+    /// The round in which the server's unnamed statement was sent.
+    pub(super) unnamed_round: u64,
     pub(super) status: TransactionStatus,
     pub(super) attached: bool,
     /// State known to live on the server.
@@ -105,7 +114,12 @@ pub struct Session {
     pub(super) group_open: bool,
     /// The server ignores everything up to Sync, and so do we.
     pub(super) skipping: bool,
+    /// Something outstanding changes what names or texts mean, so the client's next requests wait.
+    pub(super) held_back: bool,
+    /// The server was asked to send its answers now.
+    pub(super) nudged: bool,
     pub(super) copies_ended: u32,
+    pub(super) copying: Copying,
     /// Bytes of a message from the client that still go to the server.
     pub(super) passing: usize,
     /// Those bytes go nowhere instead.
@@ -117,46 +131,20 @@ pub struct Session {
     pub(super) replay: Replay,
 }
 
+/// How far a COPY from the client may have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Copying {
+    /// The server awaits data, and the client has not ended it.
+    pub begun: bool,
+    /// The client has sent data, and has not ended it.
+    pub data: bool,
+}
+
 /// The rest of a server's message that has not arrived yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Answering {
     pub bytes: usize,
     pub to_client: bool,
-}
-
-/// Portals whose statement does more than return rows.
-#[derive(Debug, Default)]
-pub(super) struct Portals {
-    open: Vec<(Box<[u8]>, Portal)>,
-}
-
-/// What executing a portal does.
-#[derive(Clone, Debug)]
-pub(super) struct Portal {
-    pub class: Arc<Classified>,
-    pub bound: Vec<SettingChange>,
-}
-
-impl Portals {
-    /// Notes what `name` stands for now.
-    pub fn set(&mut self, name: &[u8], portal: Option<Portal>) {
-        if !self.open.is_empty() {
-            self.open.retain(|(known, _)| **known != *name);
-        }
-        if let Some(portal) = portal {
-            self.open.push((name.into(), portal));
-        }
-    }
-
-    /// Returns what executing `name` does, if that is more than rows.
-    pub fn get(&self, name: &[u8]) -> Option<&Portal> {
-        self.open.iter().find(|(known, _)| **known == *name).map(|(_, portal)| portal)
-    }
-
-    /// Notes the end of a transaction, which ends all portals.
-    pub fn clear(&mut self) {
-        self.open.clear();
-    }
 }
 
 impl Session {
@@ -168,11 +156,15 @@ impl Session {
             environment: environment(&startup),
             parameters: Parameters::new(startup),
             told,
-            local_settings: false,
-            discarded: false,
+            unsettled: false,
+            parting: false,
+            lent: Vec::new(),
             statements: ClientStatements::default(),
             portals: Portals::default(),
             pipeline: Pipeline::default(),
+            round: 0,
+            answered: 0,
+            unnamed_round: 0,
             status: TransactionStatus::Idle,
             attached: false,
             pinned: SessionState::NONE,
@@ -182,7 +174,10 @@ impl Session {
             busy: false,
             group_open: false,
             skipping: false,
+            held_back: false,
+            nudged: false,
             copies_ended: 0,
+            copying: Copying::default(),
             passing: 0,
             discarding: false,
             answering: Answering::default(),
@@ -216,7 +211,7 @@ impl Session {
     pub fn detach(&mut self, server: &mut ServerState) {
         self.attached = false;
         self.portals.clear();
-        if self.discarded {
+        if self.parting {
             server.prepared.clear();
             server.unnamed = None;
         }
@@ -225,78 +220,17 @@ impl Session {
         }
     }
 
-    /// Begins to clean the server of this session, whose client is gone. Returns what the shell has to do.
-    ///
-    /// After [`Parting::Clean`] the shell shows the server's bytes as before until the step is `Release`.
-    pub fn part(&mut self, to_server: &mut Outbox) -> Parting {
-        if !self.attached {
-            return Parting::Nothing;
-        }
-        let midway =
-            !self.pipeline.is_empty() || self.group_open || self.passing > 0 || self.answering.bytes > 0;
-        let lasting = SessionState::LIBRARY.union(SessionState::RANDOM_SEED).union(SessionState::DBLINK);
-        if midway || self.pinned.union(self.suspected).intersects(lasting) {
-            return Parting::Close { running: !self.pipeline.is_empty() };
-        }
-        let dirty = !self.pinned.union(self.suspected).is_empty() || self.mode == PoolMode::Session;
-        if self.status != TransactionStatus::Idle {
-            self.ask(Internal::Helper, "ROLLBACK", to_server);
-            self.parameters.rollback();
-        }
-        if dirty {
-            self.ask(Internal::Helper, "DISCARD ALL", to_server);
-            self.parameters = Parameters::new(Arc::default());
-            self.discarded = true;
-        }
-        self.mode = PoolMode::Transaction;
-        self.pinned = SessionState::NONE;
-        self.suspected = SessionState::NONE;
-        self.reapply = false;
-        if self.pipeline.is_empty() { Parting::Nothing } else { Parting::Clean }
-    }
-
-    /// Answers the client for a server that is gone. Returns `Err` with what to tell the client before closing
-    /// when the session cannot go on.
-    ///
-    /// Statements outside a transaction fail and the session lives; a transaction or a pin was lost with the server.
-    pub fn server_lost(&mut self, error: Option<PgError>, to_client: &mut Outbox) -> Result<(), PgError> {
-        let error = error.unwrap_or_else(lost_connection);
-        let held =
-            self.status != TransactionStatus::Idle || !self.pinned.is_empty() || self.answering.bytes > 0;
-        let fresh = self.pipeline.serves_client() || self.group_open;
-        self.attached = false;
-        self.busy = false;
-        self.reapply = false;
-        self.suspected = SessionState::NONE;
-        self.portals.clear();
-        self.parameters.rollback();
-        self.settings_changed();
-        if held || self.mode == PoolMode::Session || self.passing > 0 {
-            return Err(PgError { severity: crate::wire::error_response::Severity::Fatal, ..error });
-        }
-        self.answering = Answering::default();
-        if !fresh {
-            self.pipeline.drain().for_each(drop);
-            return Ok(());
-        }
-        let error = PgError { severity: crate::wire::error_response::Severity::Error, ..error };
-        error.write(to_client.write(&[]));
-        self.skipping = self.group_open;
-        for entry in self.pipeline.drain() {
-            let ends = matches!(entry.request, Request::Sync | Request::Query | Request::FunctionCall);
-            if ends && entry.internal.is_none() {
-                write::ready_for_query(to_client.write(&[]), b'I');
-                self.skipping = false;
-            }
-        }
-        self.group_open = false;
-        Ok(())
+    /// Tells whether a request answered by ReadyForQuery is outstanding.
+    pub(super) fn rounds_open(&self) -> bool {
+        self.answered < self.round
     }
 
     /// Follows the values of settings that decide how SQL text is read.
     pub(super) fn settings_changed(&mut self) {
         self.reading = self.told.reading();
         self.environment = environment(self.parameters.current());
+        self.unsettled |=
+            self.parameters.before().is_some_and(|before| environment(before) != self.environment);
     }
 
     /// Tells whether the server can go back, at a ReadyForQuery.
@@ -380,32 +314,34 @@ impl Session {
     }
 }
 
-/// What a session leaves to be done on its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
-    /// No server, or one that can go back as it is.
-    Nothing,
-    /// Wait until the server has been cleaned.
-    Clean,
-    /// Close the connection; `running` tells that a statement is still at work and should be cancelled.
-    Close {
-        /// A statement is running.
-        running: bool,
-    },
-}
+/// Settings under which a text may be parsed to something else: how names are found, how strings end, and how the
+/// literals in it are read, which PostgreSQL does once, when the statement is prepared.
+const PARSING: [&str; 13] = [
+    "array_nulls",
+    "backslash_quote",
+    "client_encoding",
+    "datestyle",
+    "intervalstyle",
+    "lc_monetary",
+    "role",
+    "search_path",
+    "session_authorization",
+    "standard_conforming_strings",
+    "timezone",
+    "transform_null_equals",
+    "xmloption",
+];
 
-fn lost_connection() -> PgError {
-    PgError::error(crate::pg::SqlState::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
-        .hint("The statement may or may not have taken effect. Try again.")
+/// Tells whether a text may be parsed to something else under another value of setting `name`.
+pub(super) fn changes_parsing(name: &str) -> bool {
+    PARSING.contains(&name)
 }
 
 /// Hashes the settings under which SQL text is parsed (FNV-1a). 0 when none of them differs from the server's.
 fn environment(settings: &Settings) -> u64 {
-    const PARSING: [&str; 4] =
-        ["role", "search_path", "session_authorization", "standard_conforming_strings"];
     let mut hash = 0u64;
-    for name in PARSING {
-        for byte in settings.get(name).into_iter().flat_map(|value| name.bytes().chain(value.bytes())) {
+    for (name, value) in settings.iter().filter(|(name, _)| changes_parsing(name)) {
+        for byte in name.bytes().chain([b'=']).chain(value.bytes()).chain([0]) {
             hash = (if hash == 0 { 0xcbf2_9ce4_8422_2325 } else { hash } ^ u64::from(byte))
                 .wrapping_mul(0x0100_0000_01b3);
         }

@@ -9,22 +9,28 @@
 #![deny(clippy::disallowed_methods)]
 
 mod backend;
+mod failure;
 mod follow;
 mod frontend;
+mod leave;
 mod lookahead;
 mod machine;
 mod outbox;
 mod parameters;
 pub mod pins;
 mod pipeline;
+mod portals;
+mod prepare;
 mod refuse;
 mod replay;
 mod reported;
+mod run;
 mod server;
 mod statements;
 
 pub use frontend::WHOLE_MESSAGE;
-pub use machine::{BackendStep, Context, FrontendStep, Parting, PoolMode, Session};
+pub use leave::Parting;
+pub use machine::{BackendStep, Context, FrontendStep, PoolMode, Session};
 pub use outbox::Outbox;
 pub use parameters::Settings;
 pub use reported::Reported;

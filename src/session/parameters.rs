@@ -95,7 +95,8 @@ impl Parameters {
         if name.starts_with(ALWAYS_LOCAL) {
             return Followed::Done;
         }
-        if self.current.get(name) == Some(value) {
+        // A session user set again drops the role all the same.
+        if self.current.get(name) == Some(value) && name != IDENTITY[0] {
             return Followed::Done;
         }
         if self.current.bytes() + name.len() + value.len() > MAX_BYTES {
@@ -175,10 +176,10 @@ impl Parameters {
         self.savepoints.iter().rposition(|(known, _)| &**known == name)
     }
 
-    /// Follows the end of a transaction that kept its changes.
-    pub fn commit(&mut self) {
-        self.before = None;
+    /// Follows the end of a transaction that kept its changes; returns whether there were any.
+    pub fn commit(&mut self) -> bool {
         self.savepoints.clear();
+        self.before.take().is_some()
     }
 
     /// Follows the end of a transaction that undid its changes; returns whether there were any.
@@ -196,6 +197,11 @@ impl Parameters {
     /// Returns the settings that hold now.
     pub fn current(&self) -> &Arc<Settings> {
         &self.current
+    }
+
+    /// Returns the settings a rollback returns to, if the transaction has changed any.
+    pub fn before(&self) -> Option<&Arc<Settings>> {
+        self.before.as_ref()
     }
 
     /// Returns the settings of the startup packet.
@@ -354,6 +360,9 @@ mod tests {
         parameters.follow(&set("role", "r"));
         parameters.follow(&set("session_authorization", "u"));
         assert_eq!(**parameters.current(), settings(&[("session_authorization", "u")]));
+        parameters.follow(&set("role", "r"));
+        parameters.follow(&set("session_authorization", "u"));
+        assert_eq!(parameters.current().get("role"), None);
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub enum Request {
 }
 
 impl Request {
+    /// Tells whether it is answered up to ReadyForQuery.
+    pub fn ends_round(self) -> bool {
+        matches!(self, Request::Query | Request::FunctionCall | Request::Sync)
+    }
+
     /// Tells whether an error answering this makes the server skip everything up to the next Sync.
     pub fn is_extended(self) -> bool {
         matches!(self, Request::Parse | Request::Bind | Request::Describe | Request::Execute | Request::Close)
@@ -59,6 +64,8 @@ pub enum Internal {
     Probe,
     /// Part of another request: a Parse, Close or Sync put before or behind it.
     Helper,
+    /// Clean up behind a client that is gone.
+    Parting,
     /// The end of requests that will be run again.
     Replay,
 }
@@ -93,6 +100,10 @@ pub struct Entry {
     pub completed: usize,
     /// How many CopyDone or CopyFail the client had sent before: tells which Syncs fell into a COPY.
     pub copies_ended: u32,
+    /// What the client says next must wait until this is complete: it changes what names or texts mean.
+    pub holds_back: bool,
+    /// For what is answered by ReadyForQuery: how many such requests the client had sent before.
+    pub round: u64,
 }
 
 impl Entry {
@@ -108,6 +119,8 @@ impl Entry {
             bound: Vec::new(),
             completed: 0,
             copies_ended,
+            holds_back: false,
+            round: 0,
         }
     }
 
@@ -159,15 +172,17 @@ impl Pipeline {
         self.entries.drain(..end).rev().collect::<Vec<_>>().into_iter()
     }
 
-    /// Removes the Syncs that fell into the COPY the head has just begun: the server ignores them.
-    pub fn drop_syncs_in_copy(&mut self) {
-        let Some(began) = self.entries.front().map(|head| head.copies_ended) else { return };
+    /// Removes the Syncs that fell into the COPY the head has just begun: the server ignores them. Returns how many.
+    pub fn drop_syncs_in_copy(&mut self) -> usize {
+        let Some(began) = self.entries.front().map(|head| head.copies_ended) else { return 0 };
+        let before = self.entries.len();
         let mut first = true;
         self.entries.retain(|entry| {
             let keep = first || entry.request != Request::Sync || entry.copies_ended != began;
             first = false;
             keep
         });
+        before - self.entries.len()
     }
 
     /// Takes everything, first one first.
@@ -194,6 +209,21 @@ impl Pipeline {
     pub fn ends_with_its_only_sync(&self) -> bool {
         self.entries.iter().position(|entry| entry.request == Request::Sync)
             == self.entries.len().checked_sub(1)
+    }
+
+    /// Tells whether something outstanding changes what names or texts mean.
+    pub fn holds_back(&self) -> bool {
+        self.entries.iter().any(|entry| entry.holds_back)
+    }
+
+    /// Tells whether the server may keep its answers back until it is asked for them.
+    pub fn may_be_kept_back(&self) -> bool {
+        self.entries.back().is_some_and(|last| !last.request.ends_round())
+    }
+
+    /// Tells whether a request that is outstanding may begin a transaction block.
+    pub fn may_begin(&self) -> bool {
+        self.entries.iter().any(|entry| entry.class.is_some())
     }
 
     /// Tells whether part of an extended-protocol group is outstanding.
@@ -243,7 +273,7 @@ mod tests {
     fn only_syncs_sent_before_the_end_of_the_copy_are_dropped() {
         use Request::*;
         let mut pipeline = queue(&[(Execute, 3), (Sync, 3), (Sync, 4), (Query, 4)]);
-        pipeline.drop_syncs_in_copy();
+        assert_eq!(pipeline.drop_syncs_in_copy(), 1);
         assert_eq!(kinds(pipeline), [Execute, Sync, Query]);
     }
 }

@@ -1,10 +1,14 @@
 //! A copy of the client's requests since it was last idle, to run them again where that is safe.
 
+use super::pipeline::Renamed;
+
 /// The requests, while they are few and nothing of their answer has gone out.
 #[derive(Debug, Default)]
 pub struct Replay {
     bytes: Vec<u8>,
     recording: bool,
+    /// Names that requests answered so far have changed: running them again starts from what was before.
+    renamed: Vec<Renamed>,
     /// Where the answer starts in the outbox to the client, once there is any.
     mark: Option<usize>,
     /// These requests were run again already.
@@ -20,6 +24,7 @@ impl Replay {
     /// Begins with the first request of an idle session.
     pub fn begin(&mut self) {
         self.bytes.clear();
+        self.renamed.clear();
         self.recording = true;
         self.mark = None;
         self.again = std::mem::take(&mut self.taken);
@@ -41,6 +46,19 @@ impl Replay {
     pub fn stop(&mut self) {
         self.recording = false;
         self.bytes.clear();
+        self.renamed.clear();
+    }
+
+    /// Keeps what a request that is answered has changed.
+    pub fn keep(&mut self, renamed: Option<Renamed>) {
+        if self.recording {
+            self.renamed.extend(renamed);
+        }
+    }
+
+    /// Takes what was kept, the last one first.
+    pub fn take_renamed(&mut self) -> impl Iterator<Item = Renamed> {
+        std::mem::take(&mut self.renamed).into_iter().rev()
     }
 
     /// Notes that the outbox to the client, now of this length, gets a part of the answer.

@@ -74,15 +74,24 @@ struct OnServer {
     statement: Arc<Statement>,
     /// Schema generation when the server parsed it.
     generation: u64,
+    /// To be closed and parsed again before its next use, whatever the generation. It may not be there at all.
+    outdated: bool,
+    /// The round of the session in which it was sent, until the server has confirmed it.
+    unconfirmed: Option<u64>,
     last_use: u64,
 }
 
 impl ServerStatements {
-    /// Tells whether the server has `statement`, parsed at `generation` or later, and counts a use.
-    pub fn touch(&mut self, statement: &Statement, generation: u64) -> Presence {
+    /// Tells whether the server has `statement`, parsed at `generation` or later, and counts a use. What an earlier
+    /// round than `round` was to prepare is not there if that round fails.
+    pub fn touch(&mut self, statement: &Statement, generation: u64, round: u64) -> Presence {
         self.uses += 1;
         match self.by_id.get_mut(&statement.id) {
-            Some(known) if known.generation >= generation => {
+            Some(known)
+                if known.generation >= generation
+                    && !known.outdated
+                    && known.unconfirmed.is_none_or(|sent| sent == round) =>
+            {
                 known.last_use = self.uses;
                 self.found.hits += 1;
                 Presence::Current
@@ -97,10 +106,27 @@ impl ServerStatements {
         presence
     }
 
-    /// Notes that the server was sent a Parse of `statement`.
-    pub fn insert(&mut self, statement: Arc<Statement>, generation: u64) {
+    /// Notes that the server was sent a Parse of `statement` in `round`.
+    pub fn insert(&mut self, statement: Arc<Statement>, generation: u64, round: u64) {
         self.uses += 1;
-        self.by_id.insert(statement.id, OnServer { statement, generation, last_use: self.uses });
+        let (last_use, unconfirmed) = (self.uses, Some(round));
+        let known = OnServer { statement, generation, outdated: false, unconfirmed, last_use };
+        self.by_id.insert(known.statement.id, known);
+    }
+
+    /// Notes that the server has parsed `statement`.
+    pub fn confirm(&mut self, statement: &Statement) {
+        if let Some(known) = self.by_id.get_mut(&statement.id) {
+            known.unconfirmed = None;
+            known.outdated = false;
+        }
+    }
+
+    /// Notes that a Parse or Close of `statement` was not carried out, so that the server may have it or not.
+    pub fn doubt(&mut self, statement: Arc<Statement>) {
+        let last_use = self.uses;
+        let known = OnServer { statement, generation: 0, outdated: true, unconfirmed: None, last_use };
+        self.by_id.insert(known.statement.id, known);
     }
 
     /// Notes that the server does not have it, or that it is to be closed.
@@ -120,7 +146,7 @@ impl ServerStatements {
     /// Notes that the plans may be out of date: each is parsed again at its next use.
     pub fn outdate(&mut self) {
         for known in self.by_id.values_mut() {
-            known.generation = 0;
+            known.outdated = true;
         }
     }
 
@@ -153,13 +179,22 @@ mod tests {
         let mut table = StatementTable::new(0);
         let [a, b, c] = [b"a", b"b", b"c"].map(|text| table.intern(text, b"", 0, class));
         let mut server = ServerStatements::default();
-        server.insert(a.clone(), 1);
-        server.insert(b.clone(), 1);
-        assert_eq!(server.touch(&a, 1), Presence::Current);
-        assert_eq!(server.touch(&a, 2), Presence::Outdated);
-        assert_eq!(server.touch(&c, 0), Presence::Absent);
+        server.insert(a.clone(), 1, 7);
+        server.insert(b.clone(), 1, 7);
+        assert_eq!(server.touch(&a, 1, 7), Presence::Current);
+        assert_eq!(server.touch(&a, 1, 8), Presence::Outdated);
+        server.confirm(&a);
+        assert_eq!(server.touch(&a, 1, 8), Presence::Current);
+        assert_eq!(server.touch(&a, 2, 8), Presence::Outdated);
+        assert_eq!(server.touch(&c, 0, 8), Presence::Absent);
         assert!(server.make_room(3).is_none());
         assert_eq!(server.make_room(2).map(|gone| gone.id), Some(b.id));
-        assert_eq!(server.touch(&b, 1), Presence::Absent);
+        assert_eq!(server.touch(&b, 1, 8), Presence::Absent);
+        server.outdate();
+        assert_eq!(server.touch(&a, 0, 8), Presence::Outdated);
+        server.insert(a.clone(), 0, 8);
+        assert_eq!(server.touch(&a, 0, 8), Presence::Current);
+        server.doubt(a.clone());
+        assert_eq!(server.touch(&a, 0, 8), Presence::Outdated);
     }
 }

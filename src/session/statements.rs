@@ -1,6 +1,6 @@
 //! Prepared statements: one shared identity per text, and each client's names for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Weak};
 
@@ -124,6 +124,8 @@ pub struct Named {
     pub statement: Arc<Statement>,
     /// Schema generation when the client prepared it: a server's copy must not be older.
     pub generation: u64,
+    /// Which of the client's rounds gave it this name.
+    pub round: u64,
 }
 
 /// One client's prepared statements by name; the unnamed one has the empty name.
@@ -132,6 +134,8 @@ pub struct ClientStatements {
     named: HashMap<Box<[u8]>, Named, RandomState>,
     unnamed: Option<Named>,
     bytes: usize,
+    /// Names taken by SQL PREPARE, which share one space with the others.
+    by_sql: BTreeSet<Box<[u8]>>,
 }
 
 /// How many named statements a client may hold, and how many bytes of text.
@@ -167,11 +171,29 @@ impl ClientStatements {
     pub fn clear_named(&mut self) {
         self.named = HashMap::default();
         self.bytes = 0;
+        self.by_sql.clear();
     }
 
-    /// Forgets the unnamed statement (a simple Query does that).
-    pub fn clear_unnamed(&mut self) {
-        self.unnamed = None;
+    /// Notes that SQL PREPARE took `name`.
+    pub fn prepared_by_sql(&mut self, name: &[u8]) {
+        if self.by_sql.len() < MAX_STATEMENTS {
+            self.by_sql.insert(name.into());
+        }
+    }
+
+    /// Notes that `name` is free again, as far as SQL took it.
+    pub fn freed_by_sql(&mut self, name: &[u8]) {
+        self.by_sql.remove(name);
+    }
+
+    /// Notes that SQL holds no name.
+    pub fn clear_by_sql(&mut self) {
+        self.by_sql.clear();
+    }
+
+    /// Tells whether a named statement cannot be called `name`, because another is.
+    pub fn is_taken(&self, name: &[u8]) -> bool {
+        self.named.contains_key(name) || self.by_sql.contains(name)
     }
 
     /// Returns how many named statements there are.
@@ -213,7 +235,7 @@ mod tests {
     #[test]
     fn names_come_and_go() {
         let mut table = StatementTable::new(0);
-        let named = Named { statement: table.intern(b"a", b"", 0, class), generation: 0 };
+        let named = Named { statement: table.intern(b"a", b"", 0, class), generation: 0, round: 0 };
         let mut client = ClientStatements::default();
         assert!(client.replace(b"s", Some(named.clone())).is_none());
         assert!(client.replace(b"", Some(named)).is_none());
@@ -222,7 +244,11 @@ mod tests {
         assert_eq!(client.bytes, 0);
         assert!(client.get(b"s").is_none());
         assert!(client.get(b"").is_some());
-        client.clear_unnamed();
+        assert!(client.replace(b"", None).is_some());
         assert!(client.get(b"").is_none());
+        client.prepared_by_sql(b"q");
+        assert!(client.is_taken(b"q") && !client.is_taken(b"s"));
+        client.freed_by_sql(b"q");
+        assert!(!client.is_taken(b"q"));
     }
 }

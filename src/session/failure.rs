@@ -1,0 +1,152 @@
+//! What a server's error means: who is told, what it skips, what it undoes, and when the requests are run again.
+
+use super::backend::LARGE_PREFIX;
+use super::frontend::WHOLE_MESSAGE;
+use super::machine::{BackendStep, Copying, Session};
+use super::outbox::Outbox;
+use super::pins;
+use super::pipeline::{Answer, Entry, Internal, Request};
+use super::server::ServerState;
+use super::statements::SERVER_NAME_PREFIX;
+use crate::pg::SqlState;
+use crate::wire::backend::TransactionStatus;
+use crate::wire::error_response::{ErrorFields, PgError, Severity};
+use crate::wire::frame::Head;
+
+impl Session {
+    /// ErrorResponse, or the beginning of a long one; returns whether the client gets it as it is.
+    pub(super) fn error(
+        &mut self,
+        body: &[u8],
+        message: Head,
+        input: &[u8],
+        server: &mut ServerState,
+        to_client: &mut Outbox,
+    ) -> Result<bool, BackendStep> {
+        debug_assert!(message.total <= WHOLE_MESSAGE || body.len() >= LARGE_PREFIX / 2);
+        let fields = ErrorFields::read(body);
+        if fields.is_fatal() {
+            return Err(BackendStep::Lost(Some(fields.to_error())));
+        }
+        let Some(head) = self.pipeline.head() else {
+            // Not the answer to anything: the server is in trouble.
+            return Err(BackendStep::Lost(Some(fields.to_error())));
+        };
+        let (request, internal) = (head.request, head.internal);
+        match internal {
+            Some(Internal::Settings | Internal::Reapply) => return Err(cannot_apply(&fields)),
+            Some(Internal::Parting) => return Err(BackendStep::Lost(Some(fields.to_error()))),
+            Some(Internal::Probe) => {
+                // Not known, so everything is taken to be there until a statement may have cleared it.
+                self.pinned = self.pinned.union(pins::ASKABLE);
+                return Ok(false);
+            }
+            _ => self.failed = true,
+        }
+        let refused = std::mem::replace(&mut head.answer, Answer::Swallow);
+        self.copying = Copying::default();
+        self.suspect_failed(fields.code);
+        if self.replays(&fields, server, to_client, input) {
+            return Ok(false);
+        }
+        let mut tell = internal.is_none();
+        if request.is_extended() {
+            self.undo_skipped(server);
+            self.group_open = true;
+            let owner = self.pipeline.head().map(|head| head.internal);
+            self.skipping = owner.is_none();
+            // A helper of ours in front of the client's request fails in its place.
+            tell |= owner != Some(Some(Internal::Helper));
+        } else if let Some(head) = self.pipeline.head() {
+            head.answer = if tell { Answer::Forward } else { Answer::Swallow };
+        }
+        match refused {
+            Answer::Refuse(error) if fields.code == Some(SqlState::SYNTAX_ERROR) => {
+                self.replay.answered(to_client.len());
+                error.write(to_client.write(input));
+                Ok(false)
+            }
+            _ => Ok(tell),
+        }
+    }
+
+    /// Forgets the request that failed and those the server skips with it.
+    fn undo_skipped(&mut self, server: &mut ServerState) {
+        let skipped: Vec<Entry> = self.pipeline.skip_to_sync().collect();
+        self.undo(skipped.into_iter(), server);
+    }
+
+    /// Undoes what requests were to change that were not carried out, last one first; the first of them failed.
+    pub(super) fn undo(&mut self, entries: impl Iterator<Item = Entry>, server: &mut ServerState) {
+        let mut entries = entries.peekable();
+        while let Some(entry) = entries.next() {
+            let failed = entries.peek().is_none();
+            match (entry.request, entry.prepares) {
+                (Request::Parse | Request::Close, Some(statement)) => server.prepared.doubt(statement),
+                (Request::Parse, None) => server.unnamed = None,
+                _ => {}
+            }
+            if let Some(renamed) = entry.renamed {
+                // A Parse of the unnamed statement drops the old one even when it fails.
+                let gone = failed && renamed.name.is_empty() && entry.request == Request::Parse;
+                self.statements.replace(&renamed.name, renamed.before.filter(|_| !gone));
+            }
+        }
+    }
+
+    /// Tells whether the requests are to be run again because the server's plan was out of date (rule 4d.8).
+    fn replays(
+        &mut self,
+        fields: &ErrorFields<'_>,
+        server: &mut ServerState,
+        to_client: &mut Outbox,
+        input: &[u8],
+    ) -> bool {
+        if is_outdated_plan(fields) {
+            // Whatever becomes of this request, no later one should meet the outdated plan.
+            server.prepared.outdate();
+            server.unnamed = None;
+        } else if is_missing_statement(fields) {
+            // Deallocated behind our back, by code that we cannot see.
+            server.prepared.outdate();
+        } else {
+            return false;
+        }
+        let whole = self.status == TransactionStatus::Idle && self.pipeline.ends_with_its_only_sync();
+        let mark = if whole { self.replay.rewind_to(to_client.len()) } else { None };
+        let Some(mark) = mark else { return false };
+        to_client.rewind(input, mark);
+        self.undo_skipped(server);
+        for renamed in self.replay.take_renamed() {
+            self.statements.replace(&renamed.name, renamed.before);
+        }
+        if let Some(sync) = self.pipeline.head() {
+            sync.answer = Answer::Swallow;
+            sync.internal = Some(Internal::Replay);
+        }
+        true
+    }
+}
+
+/// "cached plan must not change result type", raised in `RevalidateCachedQuery()`.
+fn is_outdated_plan(fields: &ErrorFields<'_>) -> bool {
+    fields.code == Some(SqlState::FEATURE_NOT_SUPPORTED) && fields.routine == b"RevalidateCachedQuery"
+}
+
+/// `prepared statement "bellwether_..." does not exist`
+fn is_missing_statement(fields: &ErrorFields<'_>) -> bool {
+    fields.code == Some(SqlState::INVALID_SQL_STATEMENT_NAME)
+        && memchr::memmem::find(fields.message, SERVER_NAME_PREFIX).is_some()
+}
+
+/// The session's settings cannot be brought to another server, so it cannot go on.
+fn cannot_apply(fields: &ErrorFields<'_>) -> BackendStep {
+    let error = fields.to_error();
+    BackendStep::Fatal(PgError {
+        severity: Severity::Fatal,
+        hint: error
+            .hint
+            .or_else(|| Some("A setting of this session cannot be applied to its server.".into())),
+        ..error
+    })
+}

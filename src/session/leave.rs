@@ -1,0 +1,138 @@
+//! The ends of a checkout that nobody planned: the client is gone, or the server is.
+
+use std::sync::Arc;
+
+use super::machine::{Answering, Copying, PoolMode, Session};
+use super::outbox::Outbox;
+use super::parameters::Parameters;
+use super::pipeline::{Entry, Internal};
+use super::server::ServerState;
+use crate::pg::SqlState;
+use crate::sql::SessionState;
+use crate::wire::backend::TransactionStatus;
+use crate::wire::error_response::{PgError, Severity};
+use crate::wire::write;
+
+/// What a session leaves to be done on its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// No server, or one that can go back as it is.
+    Nothing,
+    /// Wait until the server has been cleaned.
+    Clean,
+    /// Close the connection; `running` tells that a statement is still at work and should be cancelled.
+    Close {
+        /// A statement is running.
+        running: bool,
+    },
+}
+
+impl Session {
+    /// Begins to clean the server of this session, whose client is gone. Returns what the shell has to do.
+    ///
+    /// After [`Parting::Clean`] the shell shows the server's bytes as before until the step is `Release`; any step
+    /// but that and `NeedInput` means that the server could not be cleaned and must be closed.
+    pub fn part(&mut self, to_server: &mut Outbox) -> Parting {
+        if !self.attached {
+            return Parting::Nothing;
+        }
+        let within = (self.passing > 0 && !self.discarding) || self.answering.bytes > 0;
+        if !self.pipeline.is_empty() || self.group_open || within {
+            return Parting::Close { running: self.pipeline.owes_client() };
+        }
+        let left = self.pinned.union(self.suspected);
+        if left.intersects(CLEANED_BY_NOTHING) {
+            return Parting::Close { running: false };
+        }
+        if self.status != TransactionStatus::Idle {
+            self.ask(Internal::Parting, "ROLLBACK", to_server);
+            self.parameters.rollback();
+        }
+        if !left.is_empty() || self.mode == PoolMode::Session {
+            self.ask(Internal::Parting, "DISCARD ALL", to_server);
+            self.parameters = Parameters::new(Arc::default());
+            self.parting = true;
+        }
+        self.mode = PoolMode::Transaction;
+        self.pinned = SessionState::NONE;
+        self.suspected = SessionState::NONE;
+        self.reapply = false;
+        if self.pipeline.is_empty() { Parting::Nothing } else { Parting::Clean }
+    }
+
+    /// Answers the client for a server that is gone. Returns `Err` with what to tell the client before closing
+    /// when the session cannot go on.
+    ///
+    /// Statements outside a transaction fail and the session lives; a transaction or a pin was lost with the server.
+    pub fn server_lost(&mut self, error: Option<PgError>, to_client: &mut Outbox) -> Result<(), PgError> {
+        let error = error.unwrap_or_else(lost_connection);
+        // What a statement may have left, and nobody has asked about yet, is lost as well.
+        let left = !self.pinned.union(self.suspected).is_empty();
+        let held = self.status != TransactionStatus::Idle || left || self.mode == PoolMode::Session;
+        let within =
+            (self.passing > 0 && !self.discarding) || (self.answering.bytes > 0 && self.answering.to_client);
+        let told = self.failed;
+        self.forget_checkout();
+        if held || within {
+            return Err(PgError { severity: Severity::Fatal, ..error });
+        }
+        let entries: Vec<Entry> = self.pipeline.drain().collect();
+        self.fail_entries(&entries, told, &PgError { severity: Severity::Error, ..error }, to_client);
+        // No server will carry them out, so what they would have changed stays as it was.
+        let mut unknown = ServerState::new(Vec::new());
+        self.undo(entries.into_iter().rev(), &mut unknown);
+        Ok(())
+    }
+
+    fn forget_checkout(&mut self) {
+        self.attached = false;
+        self.busy = false;
+        self.held_back = false;
+        self.nudged = false;
+        self.reapply = false;
+        self.failed = false;
+        self.unsettled = false;
+        self.suspected = SessionState::NONE;
+        self.copying = Copying::default();
+        self.answering = Answering { bytes: 0, to_client: self.answering.to_client };
+        self.portals.clear();
+        self.lent.clear();
+        self.answered = self.round;
+        self.replay.stop();
+        self.parameters.rollback();
+        self.settings_changed();
+    }
+
+    /// Writes an error for each of the client's requests that has none yet (`told`: the first has), and the
+    /// ReadyForQuery that ends it.
+    fn fail_entries(&mut self, entries: &[Entry], mut told: bool, error: &PgError, to_client: &mut Outbox) {
+        let out = to_client.write(&[]);
+        // A group whose answers are all there goes on with requests that have not come yet.
+        let mut open = std::mem::take(&mut self.group_open);
+        for entry in entries.iter().filter(|entry| entry.internal.is_none()) {
+            open = true;
+            if entry.request.ends_round() {
+                if !std::mem::take(&mut told) {
+                    error.write(out);
+                }
+                write::ready_for_query(out, b'I');
+                (open, self.skipping) = (false, false);
+            }
+        }
+        if open && !self.skipping {
+            if !told {
+                error.write(out);
+            }
+            self.skipping = true;
+        }
+    }
+}
+
+/// State that DISCARD ALL leaves as it is.
+const CLEANED_BY_NOTHING: SessionState =
+    SessionState::LIBRARY.union(SessionState::RANDOM_SEED).union(SessionState::DBLINK);
+
+fn lost_connection() -> PgError {
+    PgError::error(SqlState::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
+        .hint("The statement may or may not have taken effect. Try again.")
+}

@@ -1,0 +1,315 @@
+//! Prepared statements on their way to a server: Parse, Bind, Describe, Close.
+
+use std::sync::Arc;
+
+use super::frontend::{Turn, unparsed};
+use super::machine::{Context, Session, class_that_matters};
+use super::pins::LARGE_STATEMENT;
+use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
+use super::portals::Portal;
+use super::server::Presence;
+use super::statements::{Named, SERVER_NAME_PREFIX, Statement};
+use crate::pg::SqlState;
+use crate::sql::{Classified, SessionState, SettingChange};
+use crate::wire::backend::TransactionStatus;
+use crate::wire::error_response::PgError;
+use crate::wire::frame::Malformed;
+use crate::wire::frontend::{self, Parse, Target as About, tag};
+use crate::wire::write;
+
+impl Session {
+    pub(super) fn parse(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+        if !turn.is_whole() {
+            return self.large_parse(turn);
+        }
+        let parse = frontend::parse(turn.body())?;
+        if let Some(error) = self.refusal(parse.name) {
+            self.refuse_name(turn, parse, error);
+            return Ok(());
+        }
+        let (statement, generation) = self.intern(turn.context, parse);
+        let named = Named { statement: statement.clone(), generation, round: self.round };
+        let before = self.statements.replace(parse.name, Some(named));
+        let renamed = Some(Renamed { name: parse.name.into(), before });
+        if parse.name.is_empty() {
+            self.unnamed_sent(turn, statement);
+            self.send(turn, Entry { renamed, ..Entry::forward(Request::Parse, self.copies_ended) });
+            return Ok(());
+        }
+        let present = turn.server.prepared.touch(&statement, generation, self.round) == Presence::Current;
+        if present && !self.may_be_failed() {
+            let entry = Entry::fabricate(Request::Parse, write::PARSE_COMPLETE);
+            self.pipeline.push(Entry { renamed, ..entry });
+            return Ok(());
+        }
+        // In a failed transaction the server says so itself (25P02). It is asked anew even if it has the statement.
+        let entry = Entry { renamed, ..Entry::forward(Request::Parse, self.copies_ended) };
+        self.prepare(turn, statement, generation, entry);
+        Ok(())
+    }
+
+    /// Returns why the client cannot have a statement of this name.
+    fn refusal(&self, name: &[u8]) -> Option<PgError> {
+        if name.is_empty() {
+            None
+        } else if self.statements.is_taken(name) {
+            let name = String::from_utf8_lossy(name);
+            let message = format!("prepared statement \"{name}\" already exists");
+            Some(PgError::error(SqlState::DUPLICATE_PREPARED_STATEMENT, message))
+        } else if self.statements.is_full() {
+            let error = PgError::error(SqlState::PROGRAM_LIMIT_EXCEEDED, "too many prepared statements");
+            Some(error.hint("Close statements that are no longer used."))
+        } else {
+            None
+        }
+    }
+
+    /// Finds the shared statement of a Parse, and the schema generation it must be parsed at.
+    fn intern(&self, context: &mut Context<'_>, parse: Parse<'_>) -> (Arc<Statement>, u64) {
+        let reading = self.reading;
+        let Context { classifier, statements, schema_generation, .. } = context;
+        let environment = if self.unsettled { statements.unique_environment() } else { self.environment };
+        let statement = statements.intern(parse.text, parse.types, environment, || {
+            if reading.utf8 || parse.text.is_ascii() {
+                classifier.classify(parse.text, reading.standard_conforming_strings)
+            } else {
+                Arc::new(unparsed())
+            }
+        });
+        (statement, *schema_generation)
+    }
+
+    /// Tells whether the transaction may have failed by the time the server comes to the next request, so that it would
+    /// refuse what we could answer ourselves.
+    fn may_be_failed(&self) -> bool {
+        self.status == TransactionStatus::Failed
+            || (self.rounds_open()
+                && (self.status == TransactionStatus::InTransaction || self.pipeline.may_begin()))
+    }
+
+    /// Sends something the server must refuse, in place of the message, and answers with `error`.
+    fn refuse(&mut self, turn: &mut Turn<'_, '_>, error: PgError) {
+        // A syntax error: refused in any state of the transaction, and it fails a transaction as `error` would.
+        write::parse(turn.out(), b"", b"!", b"");
+        turn.server.unnamed = None;
+        let answer = Answer::Refuse(Box::new(error));
+        self.pipeline.push(Entry { answer, ..Entry::forward(Request::Parse, self.copies_ended) });
+    }
+
+    /// Refuses a Parse for its name. The server looks at everything else first, as it would have done.
+    fn refuse_name(&mut self, turn: &mut Turn<'_, '_>, parse: Parse<'_>, error: PgError) {
+        write::parse(turn.out(), b"", parse.text, parse.types);
+        self.pipeline.push(Entry::internal(Request::Parse, Internal::Helper));
+        self.refuse(turn, error);
+    }
+
+    /// Writes a Parse of a shared statement, behind a Close of what it replaces or of what must make room.
+    fn prepare(&mut self, turn: &mut Turn<'_, '_>, statement: Arc<Statement>, generation: u64, entry: Entry) {
+        let outdated = turn.server.prepared.remove(statement.id);
+        let room = turn.server.prepared.make_room(turn.context.prepared_limit.max(1));
+        // What an earlier group closes is still there if that group fails.
+        let doubtful = self.rounds_open().then(|| statement.clone());
+        for closed in room.into_iter().chain(outdated.or(doubtful)) {
+            write::close_statement(turn.out(), &closed.server_name);
+            let entry = Entry::internal(Request::Close, Internal::Helper);
+            self.pipeline.push(Entry { prepares: Some(closed), ..entry });
+        }
+        write::parse(turn.out(), &statement.server_name, &statement.text, &statement.types);
+        turn.server.prepared.insert(statement.clone(), generation, self.round);
+        self.pipeline.push(Entry { prepares: Some(statement), ..entry });
+    }
+
+    /// Passes a Parse on that is too long to be kept: it exists under the client's name on this server only.
+    fn large_parse(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+        self.pinned = self.pinned.union(LARGE_STATEMENT);
+        turn.server.unnamed = None;
+        self.statements.replace(b"", None);
+        self.replay.stop();
+        self.forward(turn, Request::Parse);
+        Ok(())
+    }
+
+    pub(super) fn bind(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+        let bind = frontend::bind(turn.body())?;
+        let Some(named) = self.statements.get(bind.statement) else {
+            if !self.refuse_unknown(turn, bind.statement) {
+                // Prepared by SQL, too long to be kept, or unknown: the server knows.
+                let class = Arc::new(unparsed());
+                self.portals.set(bind.portal, Some(Portal { class, bound: Vec::new(), round: self.round }));
+                self.forward(turn, Request::Bind);
+            }
+            return Ok(());
+        };
+        let (statement, generation) = (named.statement.clone(), named.generation);
+        let round = self.round;
+        let portal = class_that_matters(&statement).map(|class| Portal {
+            bound: resolve_bound(&class, bind.rest),
+            class,
+            round,
+        });
+        self.portals.set(bind.portal, portal);
+        self.ensure_prepared(turn, bind.statement, &statement, generation);
+        if bind.statement.is_empty() {
+            self.forward(turn, Request::Bind);
+            return Ok(());
+        }
+        let head = turn.head;
+        let total = head.total - bind.statement.len() + statement.server_name.len();
+        let rest = turn.place.end - bind.rest.len()..turn.place.end;
+        let out = turn.out();
+        out.push(head.tag);
+        out.extend_from_slice(&u32::try_from(total - 1).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(bind.portal);
+        out.push(0);
+        out.extend_from_slice(&statement.server_name);
+        out.push(0);
+        turn.to_server.pass(turn.input, rest);
+        self.pipeline.push(Entry::forward(Request::Bind, self.copies_ended));
+        Ok(())
+    }
+
+    /// Refuses a name that is not the client's, if the server might know it as another's; tells whether it did.
+    fn refuse_unknown(&mut self, turn: &mut Turn<'_, '_>, name: &[u8]) -> bool {
+        let message = if name.is_empty() {
+            if self.pinned.intersects(LARGE_STATEMENT) {
+                return false;
+            }
+            "unnamed prepared statement does not exist".into()
+        } else if name.starts_with(SERVER_NAME_PREFIX) {
+            format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
+        } else {
+            return false;
+        };
+        self.refuse(turn, PgError::error(SqlState::INVALID_SQL_STATEMENT_NAME, message));
+        true
+    }
+
+    /// Puts a Parse in front of what needs `statement`, unless the server has it.
+    fn ensure_prepared(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        name: &[u8],
+        statement: &Arc<Statement>,
+        generation: u64,
+    ) {
+        if name.is_empty() {
+            let doubtful = self.unnamed_round < self.round && self.unnamed_round >= self.answered;
+            if doubtful || turn.server.unnamed.as_ref().is_none_or(|unnamed| unnamed.id != statement.id) {
+                write::parse(turn.out(), b"", &statement.text, &statement.types);
+                self.unnamed_sent(turn, statement.clone());
+                self.pipeline.push(Entry::internal(Request::Parse, Internal::Helper));
+            }
+        } else if turn.server.prepared.touch(statement, generation, self.round) != Presence::Current {
+            let entry = Entry::internal(Request::Parse, Internal::Helper);
+            let generation = turn.context.schema_generation;
+            self.prepare(turn, statement.clone(), generation, entry);
+        }
+    }
+
+    fn unnamed_sent(&mut self, turn: &mut Turn<'_, '_>, statement: Arc<Statement>) {
+        turn.server.unnamed = Some(statement);
+        self.unnamed_round = self.round;
+    }
+
+    /// Tells whether the message is about a name that a group not yet answered gave its meaning: if that group fails,
+    /// so must this.
+    pub(super) fn names_unsettled(&self, kind: u8, body: &[u8]) -> bool {
+        if !self.rounds_open() {
+            return false;
+        }
+        let name = match kind {
+            tag::BIND => frontend::bind(body).ok().map(|bind| bind.statement),
+            tag::DESCRIBE | tag::CLOSE => match frontend::target(body) {
+                Ok(About::Statement(name)) => Some(name),
+                _ => None,
+            },
+            _ => None,
+        };
+        let named = name.and_then(|name| self.statements.get(name));
+        named.is_some_and(|named| named.round < self.round && named.round >= self.answered)
+    }
+
+    pub(super) fn describe(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+        let About::Statement(name) = frontend::target(turn.body())? else {
+            self.forward(turn, Request::Describe);
+            return Ok(());
+        };
+        let Some(named) = self.statements.get(name) else {
+            if !self.refuse_unknown(turn, name) {
+                self.forward(turn, Request::Describe);
+            }
+            return Ok(());
+        };
+        let (statement, generation) = (named.statement.clone(), named.generation);
+        self.ensure_prepared(turn, name, &statement, generation);
+        if name.is_empty() {
+            self.forward(turn, Request::Describe);
+            return Ok(());
+        }
+        write::message(turn.out(), tag::DESCRIBE, |body| {
+            body.push(b'S');
+            body.extend_from_slice(&statement.server_name);
+            body.push(0);
+        });
+        self.pipeline.push(Entry::forward(Request::Describe, self.copies_ended));
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+        match frontend::target(turn.body())? {
+            About::Statement(b"") => {
+                turn.server.unnamed = None;
+                let before = self.statements.replace(b"", None);
+                let renamed = Some(Renamed { name: Box::default(), before });
+                self.send(turn, Entry { renamed, ..Entry::forward(Request::Close, self.copies_ended) });
+            }
+            About::Statement(name) if self.statements.get(name).is_some() => {
+                // The server keeps it for others; the client only gives up its name for it.
+                let before = self.statements.replace(name, None);
+                let renamed = Some(Renamed { name: name.into(), before });
+                let entry = Entry::fabricate(Request::Close, write::CLOSE_COMPLETE);
+                self.pipeline.push(Entry { renamed, ..entry });
+            }
+            About::Statement(name) if name.starts_with(SERVER_NAME_PREFIX) => {
+                self.pipeline.push(Entry::fabricate(Request::Close, write::CLOSE_COMPLETE));
+            }
+            About::Statement(name) => {
+                if self.pinned.intersects(SessionState::SQL_PREPARED) {
+                    self.suspected = self.suspected.union(SessionState::SQL_PREPARED);
+                }
+                self.statements.freed_by_sql(name);
+                self.forward(turn, Request::Close);
+            }
+            About::Portal(name) => {
+                self.portals.set(name, None);
+                self.forward(turn, Request::Close);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fills in the settings whose names or values are parameters of this Bind. What cannot be read is left as it is.
+fn resolve_bound(class: &Classified, rest: &[u8]) -> Vec<SettingChange> {
+    let resolve = |part: &Result<Box<str>, u16>| match part {
+        Ok(text) => Some(text.clone()),
+        Err(index) => {
+            let value = frontend::text_parameter(rest, usize::from(*index))?;
+            std::str::from_utf8(value).ok().map(Box::from)
+        }
+    };
+    let changes = class.statements.iter().flat_map(|effects| &effects.settings);
+    changes
+        .filter_map(|change| match change {
+            SettingChange::SetFromBind { name, value, local } => {
+                let resolved = resolve(name).zip(resolve(value)).map(|(name, value)| SettingChange::Set {
+                    name: name.to_ascii_lowercase().into(),
+                    value,
+                    local: *local,
+                });
+                Some(resolved.unwrap_or_else(|| change.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}

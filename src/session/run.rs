@@ -1,0 +1,124 @@
+//! Query and Execute: the requests that carry statements out.
+
+use super::frontend::{Turn, unparsed};
+use super::machine::{Session, changes_parsing, matters};
+use super::pipeline::{Entry, Internal, Renamed, Request};
+use crate::sql::{Classified, Discard, Effects, Prepared, SessionState, SettingChange};
+use crate::wire::frame::Malformed;
+use crate::wire::frontend;
+use crate::wire::write;
+
+impl Session {
+    pub(super) fn query(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+        let class = if turn.is_whole() {
+            let text = frontend::query(turn.body())?;
+            let class = self.classify(text, turn.context);
+            matters(&class).then_some(class)
+        } else {
+            // Too long to be read: it may have changed any setting.
+            self.pinned = self.pinned.union(SessionState::UNTRACKED_SETTING);
+            Some(unparsed().into())
+        };
+        // Within a group the helpers' Sync would end what the client has not ended.
+        let lent = class.as_deref().filter(|_| !self.group_open).and_then(|class| self.to_lend(class));
+        if let Some(name) = &lent {
+            self.lend(name, turn);
+            write::sync(turn.out());
+            self.pipeline.push(Entry::internal(Request::Sync, Internal::Helper));
+        }
+        // "A simple Query message also destroys the unnamed statement" (protocol-flow).
+        turn.server.unnamed = None;
+        let before = self.statements.replace(b"", None);
+        let renamed = before.map(|before| Renamed { name: Box::default(), before: Some(before) });
+        let holds_back = class.as_deref().is_some_and(|class| self.holds_back(class, &[]));
+        let entry = Entry::forward(Request::Query, self.copies_ended);
+        self.send_round(turn, Entry { class, renamed, holds_back, ..entry });
+        if let Some(name) = lent {
+            self.lent.push(name);
+            self.take_back_lent(turn);
+        }
+        Ok(())
+    }
+
+    pub(super) fn execute(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+        let (portal, _) = frontend::execute(turn.body())?;
+        let Some(portal) = self.portals.get(portal).cloned() else {
+            self.forward(turn, Request::Execute);
+            return Ok(());
+        };
+        if let Some(name) = self.to_lend(&portal.class)
+            && !self.lent.contains(&name)
+        {
+            self.lend(&name, turn);
+            self.lent.push(name);
+        }
+        let holds_back = self.holds_back(&portal.class, &portal.bound);
+        let entry = Entry::forward(Request::Execute, self.copies_ended);
+        self.send(turn, Entry { class: Some(portal.class), bound: portal.bound, holds_back, ..entry });
+        Ok(())
+    }
+
+    /// Returns the client's name of a prepared statement that `class` speaks of in SQL, where the server has it under
+    /// another name.
+    fn to_lend(&self, class: &Classified) -> Option<Box<[u8]>> {
+        let name = class.statements.iter().find_map(|effects| match &effects.prepared {
+            Some(Prepared::Execute(name) | Prepared::Deallocate(name) | Prepared::Prepare(name)) => {
+                Some(name.as_bytes())
+            }
+            _ => None,
+        })?;
+        (!name.is_empty() && self.statements.get(name).is_some()).then(|| name.into())
+    }
+
+    /// Prepares a statement under the client's own name, for SQL that speaks of it by that name.
+    fn lend(&mut self, name: &[u8], turn: &mut Turn<'_, '_>) {
+        let Some(named) = self.statements.get(name) else { return };
+        let statement = named.statement.clone();
+        write::parse(turn.out(), name, &statement.text, &statement.types);
+        self.pipeline.push(Entry::internal(Request::Parse, Internal::Helper));
+    }
+
+    /// Closes what was lent, behind the end of the client's group: within it an error would skip the Close.
+    pub(super) fn take_back_lent(&mut self, turn: &mut Turn<'_, '_>) {
+        if self.lent.is_empty() {
+            return;
+        }
+        for name in std::mem::take(&mut self.lent) {
+            write::close_statement(turn.out(), &name);
+            self.pipeline.push(Entry::internal(Request::Close, Internal::Helper));
+        }
+        write::sync(turn.out());
+        self.pipeline.push(Entry::internal(Request::Sync, Internal::Helper));
+    }
+
+    /// Tells whether executing `class` changes what names or texts mean, so that no request behind it can be
+    /// understood before it is complete.
+    fn holds_back(&self, class: &Classified, bound: &[SettingChange]) -> bool {
+        class.statements.iter().any(|effects| self.effects_hold_back(effects))
+            || bound.iter().any(|change| self.change_holds_back(change))
+    }
+
+    fn effects_hold_back(&self, effects: &Effects) -> bool {
+        let names = matches!(
+            effects.prepared,
+            Some(Prepared::Prepare(_) | Prepared::Deallocate(_) | Prepared::DeallocateAll)
+        );
+        names
+            || effects.discard == Some(Discard::All)
+            || effects.settings.iter().any(|change| self.change_holds_back(change))
+    }
+
+    fn change_holds_back(&self, change: &SettingChange) -> bool {
+        match change {
+            SettingChange::Set { name, .. } => changes_parsing(name),
+            // A startup value must be set again before anything else runs.
+            SettingChange::Reset { name, .. } => {
+                changes_parsing(name) || self.parameters.startup().get(name).is_some()
+            }
+            SettingChange::ResetAll => true,
+            SettingChange::SetFromBind { name, .. } => {
+                name.as_ref().map_or(true, |name| changes_parsing(name))
+            }
+        }
+    }
+}
