@@ -16,6 +16,7 @@ use crate::sql::{Lookups, SessionState};
 use crate::telemetry::{Direction, Found};
 use crate::topology::NodeId;
 use crate::wire::error_response::{PgError, Severity};
+use crate::wire::frontend::tag;
 
 /// How long a server may take to be cleaned after its client is gone.
 const CLEANING_LIMIT: Duration = Duration::from_secs(5);
@@ -49,6 +50,8 @@ pub struct ClientTask {
     pub(super) pins_counted: SessionState,
     /// Whether the client was told that it is in.
     pub(super) greeted: bool,
+    /// Whether the client said goodbye and is gone, with requests of it still running.
+    pub(super) left: bool,
 }
 
 /// One server in use.
@@ -127,13 +130,28 @@ impl ClientTask {
             self.session.rest();
             self.relay.rest(&self.worker.spare);
         }
-        let wish = Wish { flush: flush || self.relay.server.is_none(), end: self.session.is_idle() };
+        let wish = Wish {
+            flush: flush || self.relay.server.is_none(),
+            end: self.session.is_idle(),
+            client: !self.left,
+        };
         match self.relay.next(wish, &self.worker.spare, &self.client).await {
             Event::Client | Event::Ended => Ok(()),
             Event::Server => self.backend().await,
-            Event::ClientGone => Err(End::Gone),
+            Event::ClientGone => self.client_gone(),
             Event::ServerGone => self.server_lost(None),
         }
+    }
+
+    /// The connection to the client has ended. If it said goodbye behind requests that still run, these are finished.
+    fn client_gone(&mut self) -> Result<(), End> {
+        let farewell = self.relay.from_client.filled().first() == Some(&tag::TERMINATE);
+        if !self.left && !(farewell && self.session.more_to_come()) {
+            return Err(End::Gone);
+        }
+        self.left = true;
+        self.relay.to_client = Default::default();
+        Ok(())
     }
 
     async fn backend(&mut self) -> Result<(), End> {
@@ -148,7 +166,7 @@ impl ClientTask {
             self.session.answers_sent();
         }
         if relay.push_to_client(dealt_with).await.is_err() {
-            return Err(End::Gone);
+            self.client_gone()?;
         }
         self.count_pins();
         if self.session.take_schema_changed() {

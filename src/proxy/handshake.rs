@@ -311,6 +311,7 @@ impl Incoming {
             checkout: None,
             pins_counted: SessionState::NONE,
             greeted: false,
+            left: false,
             worker: worker.clone(),
         }
     }

@@ -53,6 +53,8 @@ pub struct Wish {
     pub flush: bool,
     /// Hear when the connection is to be ended.
     pub end: bool,
+    /// Read the client. Off when it has said goodbye and closed.
+    pub client: bool,
 }
 
 impl Relay {
@@ -91,7 +93,9 @@ impl Relay {
                 Poll::Pending => {}
             }
         }
-        if let Poll::Ready(event) = self.poll_client(spare, cx) {
+        if wish.client
+            && let Poll::Ready(event) = self.poll_client(spare, cx)
+        {
             return Poll::Ready(event);
         }
         if wish.end && client.poll_ended(cx) { Poll::Ready(Event::Ended) } else { Poll::Pending }

@@ -90,7 +90,9 @@ impl Session {
                 continue;
             }
             if head.tag == tag::TERMINATE {
-                return (at, FrontendStep::Terminate);
+                // What was asked before the goodbye is still done, as a server reads its messages in turn.
+                let done = self.pipeline.is_empty();
+                return (at, if done { FrontendStep::Terminate } else { FrontendStep::Busy });
             }
             let Some(server) = server.as_deref_mut() else {
                 return match self.route(&input[at..], context) {
