@@ -32,6 +32,15 @@ fn asyncpg() {
     assert!(printed.trim_end().ends_with("all well"), "{printed}");
 }
 
+#[test]
+fn drivers_for_python_in_depth() {
+    let bench = Bench::with(crate::support::applied_everywhere(), &[]);
+    for program in ["psycopg_session.py", "asyncpg_session.py"] {
+        let printed = bench.python(program);
+        assert!(printed.trim_end().ends_with("all well"), "{program}: {printed}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokio_postgres() {
     let bench = Bench::start();

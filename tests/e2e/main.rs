@@ -5,5 +5,6 @@
 
 mod demo;
 mod drivers;
+mod psql;
 mod routing;
 mod support;

@@ -60,6 +60,13 @@ impl Bench {
     }
 }
 
+/// A primary and a standby where a commit returns only once the standby shows it: tests that compare what they
+/// read with what they wrote need not wait.
+pub fn applied_everywhere() -> Options {
+    let conf = ["synchronous_standby_names = 'b'", "synchronous_commit = remote_apply"];
+    Options { nodes: 2, conf: conf.map(String::from).into(), ..Options::default() }
+}
+
 /// Connects to any server; the connection's task ends with the client.
 pub async fn connect(conninfo: &str) -> tokio_postgres::Client {
     let (client, connection) =
