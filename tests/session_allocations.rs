@@ -71,6 +71,9 @@ impl Bench {
         self.session.answers_sent();
         let to_client = sent(&mut self.to_client, answer);
         self.session.detach(&mut self.server);
+        self.session.rest();
+        self.to_server.shrink(512);
+        self.to_client.shrink(512);
         (to_server, to_client)
     }
 

@@ -18,8 +18,11 @@ const MAX_WAITING: usize = 256 * 1024;
 /// A client's message is kept whole up to this size; with more than it unread, the client is not read.
 const MAX_UNREAD: usize = WHOLE_MESSAGE + 64 * 1024;
 
-/// What keeps its capacity in an outbox while nothing waits.
+/// What an outbox keeps while its client has a server.
 const KEEP: usize = 16 * 1024;
+
+/// What it keeps of a waiting client, so that the next short request takes no memory anew.
+const KEEP_WAITING: usize = 512;
 
 /// The bytes between one client and the server it may have.
 pub struct Relay {
@@ -168,8 +171,8 @@ impl Relay {
     /// Gives back the memory that a waiting client does not need.
     pub fn rest(&mut self, spare: &Spare) {
         self.from_client.rest(spare);
-        self.to_client.shrink(0);
-        self.to_server.shrink(0);
+        self.to_client.shrink(KEEP_WAITING);
+        self.to_server.shrink(KEEP_WAITING);
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Replay {
 /// More than this is not worth keeping: statements this long are rarely prepared.
 const MAX_BYTES: usize = 16 * 1024;
 
+/// What a waiting session keeps, so that the next short request takes no memory anew.
+const KEEP: usize = 512;
+
 impl Replay {
     /// Begins with the first request of an idle session.
     pub fn begin(&mut self) {
@@ -87,9 +90,9 @@ impl Replay {
         std::mem::take(&mut self.bytes)
     }
 
-    /// Gives the memory back.
+    /// Gives memory back beyond what short requests need.
     pub fn shrink(&mut self) {
-        if !self.recording {
+        if !self.recording && self.bytes.capacity() > KEEP {
             self.bytes = Vec::new();
         }
     }
