@@ -146,10 +146,10 @@ impl ClientTask {
     /// The connection to the client has ended. If it said goodbye behind requests that still run, these are finished.
     fn client_gone(&mut self) -> Result<(), End> {
         let farewell = self.relay.from_client.filled().first() == Some(&tag::TERMINATE);
-        if !self.left && !(farewell && self.session.more_to_come()) {
+        self.left |= farewell && self.session.more_to_come();
+        if !self.left {
             return Err(End::Gone);
         }
-        self.left = true;
         self.relay.to_client = Default::default();
         Ok(())
     }

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn the_verifier_stands_alone_or_behind_the_name() {
         let verifier = Some("md5abcdefabcdefabcdefabcdefabcdefab".to_owned());
-        assert!(read_row(&[verifier.clone()]).is_some());
+        assert!(read_row(std::slice::from_ref(&verifier)).is_some());
         assert!(read_row(&[Some("ann".to_owned()), verifier]).is_some());
         assert!(read_row(&[Some("ann".to_owned()), None]).is_none());
         assert!(read_row(&[None]).is_none());
