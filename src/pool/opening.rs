@@ -157,8 +157,9 @@ impl Opening {
             cause: ConnectFailure::NoSuchNode,
         })?;
         let settings = shared.settings();
+        // Nothing of our own, not even an application_name: a client that sets none must see none.
         let fixed = settings.startup_parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let parameters: Vec<_> = std::iter::once(("application_name", "bellwether")).chain(fixed).collect();
+        let parameters: Vec<_> = fixed.collect();
         // 3.0, as libpq asks for by default too: nothing of 3.2 is of use to a pool.
         let version = ProtocolVersion::V3_0;
         let limit = settings.connect_timeout;
