@@ -266,6 +266,15 @@ impl Session {
             // What was answered up to here must not be run again with what comes behind.
             self.replay.stop();
         }
+        // Values that are about to be set again are not the session's.
+        if !self.local_settings
+            && !self.reapply
+            && self.status != TransactionStatus::Failed
+            && std::mem::take(&mut self.settings_followed)
+        {
+            self.parameters.spell(&server.reported);
+            self.settings_changed();
+        }
         match entry.internal {
             None => {}
             Some(Internal::Settings) => {

@@ -114,17 +114,23 @@ impl Session {
         let changed = if kept { self.parameters.commit() } else { self.parameters.rollback() };
         self.failed = false;
         self.unsettled = false;
+        self.local_settings = false;
         if changed {
             self.settings_changed();
         }
     }
 
     fn follow_setting(&mut self, change: &SettingChange) {
+        self.settings_followed = true;
         match change {
-            SettingChange::SetFromBind { local: true, .. } => self.unsettled = true,
+            SettingChange::SetFromBind { local: true, .. } => {
+                self.unsettled = true;
+                self.local_settings = true;
+            }
             SettingChange::SetFromBind { local: false, .. } => self.untracked(),
             SettingChange::Set { name, local: true, .. } | SettingChange::Reset { name, local: true } => {
                 self.unsettled |= changes_parsing(name);
+                self.local_settings = true;
             }
             _ => {}
         }

@@ -89,6 +89,10 @@ pub struct Session {
     pub(super) parting: bool,
     /// Statements that SQL may speak of in the current group, on the server under the client's names.
     pub(super) lent: Vec<Box<[u8]>>,
+    /// SET LOCAL was used in this transaction, so what the server reports may end with it.
+    pub(super) local_settings: bool,
+    /// A setting was changed since the last ReadyForQuery.
+    pub(super) settings_followed: bool,
     pub(super) statements: ClientStatements,
     pub(super) portals: Portals,
     pub(super) pipeline: Pipeline,
@@ -159,6 +163,8 @@ impl Session {
             unsettled: false,
             parting: false,
             lent: Vec::new(),
+            local_settings: false,
+            settings_followed: false,
             statements: ClientStatements::default(),
             portals: Portals::default(),
             pipeline: Pipeline::default(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::reported::Reported;
 use crate::sql::SettingChange;
 
 /// Names whose value decides who the session acts as. They are set last and reset first, because they decide
@@ -194,6 +195,18 @@ impl Parameters {
         }
     }
 
+    /// Takes the server's own spelling of values it reports. What was set may have been a part (`DateStyle`) or
+    /// depend on others, and would not mean the same on another server.
+    pub fn spell(&mut self, reported: &Reported) {
+        for (name, value) in reported.iter() {
+            let name = name.to_ascii_lowercase();
+            let differs = self.current.get(&name).is_some_and(|ours| ours != value);
+            if differs && !IDENTITY.contains(&&*name) {
+                Arc::make_mut(&mut self.current).0.insert(name.into(), value.into());
+            }
+        }
+    }
+
     /// Returns the settings that hold now.
     pub fn current(&self) -> &Arc<Settings> {
         &self.current
@@ -352,6 +365,22 @@ mod tests {
         assert_eq!(parameters.current().get("role"), Some("r"));
         parameters.reset_all(true);
         assert_eq!(parameters.current().get("role"), None);
+    }
+
+    #[test]
+    fn the_servers_spelling_is_kept() {
+        let mut parameters = Parameters::new(Arc::default());
+        parameters.follow(&set("datestyle", "German, DMY"));
+        parameters.follow(&set("datestyle", "ISO"));
+        parameters.follow(&set("session_authorization", "u"));
+        parameters.spell(&Reported::new(
+            [("DateStyle", "ISO, DMY"), ("TimeZone", "UTC"), ("session_authorization", "other")]
+                .map(|(name, value)| (name.into(), value.into())),
+        ));
+        let expected = settings(&[("datestyle", "ISO, DMY"), ("session_authorization", "u")]);
+        assert_eq!(**parameters.current(), expected);
+        parameters.rollback();
+        assert!(parameters.current().is_empty());
     }
 
     #[test]
