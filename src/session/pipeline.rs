@@ -231,6 +231,11 @@ impl Pipeline {
         self.entries.iter().any(|entry| entry.request.is_extended() || entry.request == Request::Sync)
     }
 
+    /// Tells whether the last request outstanding is one that ends a group.
+    pub fn ends_round(&self) -> bool {
+        self.entries.back().is_some_and(|entry| entry.request.ends_round())
+    }
+
     /// Tells whether a COPY may begin with what is outstanding.
     pub fn may_copy(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.request, Request::Query | Request::Execute))

@@ -148,6 +148,7 @@ impl Session {
             round,
         });
         self.portals.set(bind.portal, portal);
+        self.lend_to_group(&statement.class, turn);
         self.ensure_prepared(turn, bind.statement, &statement, generation);
         if bind.statement.is_empty() {
             self.forward(turn, Request::Bind);

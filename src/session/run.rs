@@ -20,7 +20,8 @@ impl Session {
             Some(unparsed().into())
         };
         // Within a group the helpers' Sync would end what the client has not ended.
-        let lent = class.as_deref().filter(|_| !self.group_open).and_then(|class| self.to_lend(class));
+        let within = self.group_open && !self.pipeline.ends_round();
+        let lent = class.as_deref().filter(|_| !within).and_then(|class| self.to_lend(class));
         if let Some(name) = &lent {
             self.lend(name, turn);
             write::sync(turn.out());
@@ -46,16 +47,22 @@ impl Session {
             self.forward(turn, Request::Execute);
             return Ok(());
         };
-        if let Some(name) = self.to_lend(&portal.class)
+        self.lend_to_group(&portal.class, turn);
+        let holds_back = self.holds_back(&portal.class, &portal.bound);
+        let entry = Entry::forward(Request::Execute, self.copies_ended);
+        self.send(turn, Entry { class: Some(portal.class), bound: portal.bound, holds_back, ..entry });
+        Ok(())
+    }
+
+    /// Lends what `class` speaks of until the end of the group. EXECUTE is looked at by the server when its portal is
+    /// made, not only when that is run.
+    pub(super) fn lend_to_group(&mut self, class: &Classified, turn: &mut Turn<'_, '_>) {
+        if let Some(name) = self.to_lend(class)
             && !self.lent.contains(&name)
         {
             self.lend(&name, turn);
             self.lent.push(name);
         }
-        let holds_back = self.holds_back(&portal.class, &portal.bound);
-        let entry = Entry::forward(Request::Execute, self.copies_ended);
-        self.send(turn, Entry { class: Some(portal.class), bound: portal.bound, holds_back, ..entry });
-        Ok(())
     }
 
     /// Returns the client's name of a prepared statement that `class` speaks of in SQL, where the server has it under
