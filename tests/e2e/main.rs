@@ -5,6 +5,10 @@
 
 mod demo;
 mod drivers;
+mod leaks;
 mod psql;
+mod raw;
 mod routing;
+mod sessions;
+mod story;
 mod support;
