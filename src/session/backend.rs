@@ -138,6 +138,7 @@ impl Session {
     fn pass(&mut self, forward: bool, input: &[u8], place: std::ops::Range<usize>, to_client: &mut Outbox) {
         self.answering.to_client = forward;
         if forward {
+            self.only_fabricated = false;
             self.replay.answered(to_client.len());
             to_client.pass(input, place);
         }
@@ -167,6 +168,7 @@ impl Session {
     /// The server awaits the data of a COPY.
     fn copy_begins(&mut self) {
         self.replay.stop();
+        self.flush = true;
         self.answered += self.pipeline.drop_syncs_in_copy() as u64;
         let ended = self.copies_ended;
         if let Some(head) = self.pipeline.head() {

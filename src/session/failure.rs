@@ -62,6 +62,7 @@ impl Session {
         }
         match refused {
             Answer::Refuse(error) if fields.code == Some(SqlState::SYNTAX_ERROR) => {
+                self.only_fabricated = false;
                 self.replay.answered(to_client.len());
                 error.write(to_client.write(input));
                 Ok(false)

@@ -299,6 +299,7 @@ impl Session {
     pub(super) fn give_fabricated(&mut self, to_client: &mut Outbox, input: &[u8]) {
         while let Some(Answer::Fabricate(message)) = self.pipeline.head().map(|head| &head.answer) {
             let message = *message;
+            self.only_fabricated |= to_client.is_empty();
             self.replay.answered(to_client.len());
             to_client.write(input).extend_from_slice(message);
             self.pop_answered();

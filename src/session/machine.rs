@@ -100,6 +100,8 @@ pub struct Session {
     pub(super) round: u64,
     /// How many of those are answered.
     pub(super) answered: u64,
+    /// The round in which the client last gave up a name.
+    pub(super) removed_round: u64,
     /// The round in which the server's unnamed statement was sent.
     pub(super) unnamed_round: u64,
     pub(super) status: TransactionStatus,
@@ -130,6 +132,8 @@ pub struct Session {
     pub(super) discarding: bool,
     /// Bytes of a message from the server that still go to the client, or nowhere.
     pub(super) answering: Answering,
+    /// What waits for the client is nothing but answers of our own.
+    pub(super) only_fabricated: bool,
     pub(super) flush: bool,
     pub(super) schema_changed: bool,
     pub(super) replay: Replay,
@@ -170,7 +174,8 @@ impl Session {
             pipeline: Pipeline::default(),
             round: 0,
             answered: 0,
-            unnamed_round: 0,
+            removed_round: u64::MAX,
+            unnamed_round: u64::MAX,
             status: TransactionStatus::Idle,
             attached: false,
             pinned: SessionState::NONE,
@@ -187,6 +192,7 @@ impl Session {
             passing: 0,
             discarding: false,
             answering: Answering::default(),
+            only_fabricated: false,
             flush: false,
             schema_changed: false,
             replay: Replay::default(),
@@ -285,8 +291,11 @@ impl Session {
     }
 
     /// Tells whether answers may wait for what comes next: something is outstanding that the client will hear of.
+    ///
+    /// Answers of our own within a group may wait as well, as a server's would: they are few, and while they wait the
+    /// group can still be run again.
     pub fn more_to_come(&self) -> bool {
-        self.pipeline.owes_client()
+        self.pipeline.owes_client() || (self.group_open && self.only_fabricated)
     }
 
     /// Takes the note that the schema was changed by this session.
@@ -302,6 +311,7 @@ impl Session {
     /// Notes that what waited for the client is on its way: requests answered in part cannot be run again.
     pub fn answers_sent(&mut self) {
         self.replay.sent();
+        self.only_fabricated = false;
     }
 
     /// Gives memory back that only a working session needs.

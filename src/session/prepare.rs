@@ -194,7 +194,7 @@ impl Session {
         generation: u64,
     ) {
         if name.is_empty() {
-            let doubtful = self.unnamed_round < self.round && self.unnamed_round >= self.answered;
+            let doubtful = self.is_unsettled(self.unnamed_round);
             if doubtful || turn.server.unnamed.as_ref().is_none_or(|unnamed| unnamed.id != statement.id) {
                 write::parse(turn.out(), b"", &statement.text, &statement.types);
                 self.unnamed_sent(turn, statement.clone());
@@ -219,6 +219,7 @@ impl Session {
             return false;
         }
         let name = match kind {
+            tag::PARSE => frontend::parse(body).ok().map(|parse| parse.name).filter(|name| !name.is_empty()),
             tag::BIND => frontend::bind(body).ok().map(|bind| bind.statement),
             tag::DESCRIBE | tag::CLOSE => match frontend::target(body) {
                 Ok(About::Statement(name)) => Some(name),
@@ -226,8 +227,13 @@ impl Session {
             },
             _ => None,
         };
-        let named = name.and_then(|name| self.statements.get(name));
-        named.is_some_and(|named| named.round < self.round && named.round >= self.answered)
+        let Some(name) = name else { return false };
+        self.is_unsettled(self.statements.get(name).map_or(self.removed_round, |named| named.round))
+    }
+
+    /// Tells whether something sent in `round` depends on a group that is not answered and that has been ended.
+    fn is_unsettled(&self, round: u64) -> bool {
+        (self.answered..self.round).contains(&round)
     }
 
     pub(super) fn describe(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
@@ -256,18 +262,23 @@ impl Session {
         Ok(())
     }
 
+    /// Takes a name away from the client; returns what it takes to undo that, if there was anything.
+    pub(super) fn remove_name(&mut self, name: &[u8]) -> Option<Renamed> {
+        let before = self.statements.replace(name, None)?;
+        self.removed_round = self.round;
+        Some(Renamed { name: name.into(), before: Some(before) })
+    }
+
     pub(super) fn close(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
         match frontend::target(turn.body())? {
             About::Statement(b"") => {
                 turn.server.unnamed = None;
-                let before = self.statements.replace(b"", None);
-                let renamed = Some(Renamed { name: Box::default(), before });
+                let renamed = self.remove_name(b"");
                 self.send(turn, Entry { renamed, ..Entry::forward(Request::Close, self.copies_ended) });
             }
             About::Statement(name) if self.statements.get(name).is_some() => {
                 // The server keeps it for others; the client only gives up its name for it.
-                let before = self.statements.replace(name, None);
-                let renamed = Some(Renamed { name: name.into(), before });
+                let renamed = self.remove_name(name);
                 let entry = Entry::fabricate(Request::Close, write::CLOSE_COMPLETE);
                 self.pipeline.push(Entry { renamed, ..entry });
             }

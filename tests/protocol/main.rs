@@ -5,8 +5,10 @@
 
 #![allow(dead_code)]
 
+mod copy;
 mod extended;
 mod fake;
 mod messages;
+mod prepared;
 mod simple;
 mod world;

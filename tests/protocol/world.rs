@@ -296,8 +296,11 @@ impl World {
         it.most_waiting = it.most_waiting.max(it.to_server.len() - used.min(it.to_server.len()));
         // Nothing for the client may refer to its own input.
         assert!(it.to_client.slices(&[]).1.is_empty());
+        let waits = it.session.more_to_come() && !it.session.take_flush();
         self.deliver_to_server(client, used);
-        self.deliver_to_client(client);
+        if !waits {
+            self.deliver_to_client(client);
+        }
         match step {
             FrontendStep::NeedInput | FrontendStep::Busy => used > 0,
             FrontendStep::NeedServer(need) => {
