@@ -108,7 +108,10 @@ impl Session {
             tag::CLOSE_COMPLETE => drop(self.pop(Request::Close)?),
             tag::PARAMETER_DESCRIPTION => self.expect(&[Request::Describe])?,
             tag::ROW_DESCRIPTION | tag::NO_DATA => self.described()?,
-            tag::FUNCTION_CALL_RESPONSE => self.expect(&[Request::FunctionCall])?,
+            tag::FUNCTION_CALL_RESPONSE => {
+                self.expect(&[Request::FunctionCall])?;
+                self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
+            }
             tag::NOTICE_RESPONSE => {
                 forward |= self.pipeline.is_empty();
                 self.keep_answers(forward);

@@ -3,6 +3,7 @@
 use super::machine::{Session, changes_parsing};
 use super::parameters::Followed;
 use super::pins;
+use super::pipeline::Request;
 use super::server::ServerState;
 use crate::pg::SqlState;
 use crate::sql::{Classified, Discard, Effects, Prepared, SessionState, SettingChange, Transaction};
@@ -67,10 +68,13 @@ impl Session {
     /// Notes what the request that has just failed with `code` may have left all the same.
     pub(super) fn suspect_failed(&mut self, code: Option<SqlState>) {
         let Some(head) = self.pipeline.head() else { return };
-        let place = head.completed;
+        let (place, class) = (head.completed, head.class.clone());
+        if head.request == Request::FunctionCall {
+            self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
+        }
         // A text that cannot be read mostly cannot be read by the server either.
         let unread = matches!(code, Some(SqlState::SYNTAX_ERROR | SqlState::IN_FAILED_SQL_TRANSACTION));
-        if let Some(class) = head.class.clone()
+        if let Some(class) = class
             && !unread
         {
             self.suspect(&class, place);

@@ -8,7 +8,7 @@ use super::outbox::Outbox;
 use super::pipeline::{Answer, Entry, Internal, Request};
 use super::server::ServerState;
 use crate::pg::SqlState;
-use crate::sql::{Classified, NeedsPrimary, SessionState};
+use crate::sql::{Classified, NeedsPrimary};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
 use crate::wire::frame::{HEAD, Head, Malformed};
@@ -246,7 +246,6 @@ impl Session {
                 turn.to_server.pass(turn.input, turn.place.clone());
             }
             tag::FUNCTION_CALL => {
-                self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
                 self.send_round(turn, Entry::forward(Request::FunctionCall, self.copies_ended));
             }
             other => {

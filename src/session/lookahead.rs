@@ -71,6 +71,9 @@ impl Session {
                 tag::QUERY => Some(routing::of_text(&self.classify(frontend::query(body)?, context))),
                 tag::FUNCTION_CALL => Some(Need::primary(Reason::FunctionCall)),
                 tag::FLUSH => Some(Need::primary(Reason::OpenGroup)),
+                // Only looked at so that what is malformed is refused at once.
+                tag::DESCRIBE | tag::CLOSE => frontend::target(body).map(|_| None)?,
+                tag::EXECUTE => frontend::execute(body).map(|_| None)?,
                 _ => None,
             };
             if let Some(need) = need

@@ -8,7 +8,13 @@
 mod copy;
 mod extended;
 mod fake;
+mod large;
+mod lost;
+mod malformed;
 mod messages;
+mod pins;
 mod prepared;
+mod routing;
+mod settings;
 mod simple;
 mod world;

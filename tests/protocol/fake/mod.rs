@@ -37,6 +37,12 @@ pub struct Fake {
     pub terminated: bool,
     /// A NOTICE follows every message.
     pub noisy: bool,
+    /// Takes requests and answers nothing.
+    pub stalled: bool,
+    /// Does so from the next probe on.
+    pub stalled_at_probe: bool,
+    /// DISCARD ALL fails.
+    pub refuses_discard: bool,
     database: Database,
     input: Vec<u8>,
     /// Written, but not sent before the next flush.
@@ -108,6 +114,9 @@ impl Fake {
             closed: false,
             terminated: false,
             noisy: false,
+            stalled: false,
+            stalled_at_probe: false,
+            refuses_discard: false,
             database,
             input: Vec::new(),
             buffered: Vec::new(),
@@ -167,6 +176,10 @@ impl Fake {
 
     fn message(&mut self, tag: u8, body: &[u8]) {
         self.log.push(show(tag, body));
+        self.stalled |= self.stalled_at_probe && self.log.last().is_some_and(|last| last == "Q:<probe>");
+        if self.stalled {
+            return;
+        }
         if self.copying.is_some() {
             return self.copy_message(tag, body);
         }

@@ -215,7 +215,7 @@ impl Fake {
                 "DEALLOCATE ALL".into()
             }
             Statement::DiscardAll => {
-                if self.status != Status::Idle {
+                if self.status != Status::Idle || self.refuses_discard {
                     return Err(Failure::new("25001", "DISCARD ALL cannot run inside a transaction block"));
                 }
                 self.settings.discard();

@@ -115,6 +115,7 @@ fn one(text: &str) -> Option<Statement> {
         ["deallocate", "all"] => Statement::DeallocateAll,
         ["deallocate", name] => Statement::Deallocate(name.to_string()),
         ["discard", "all"] => Statement::DiscardAll,
+        ["copy", "nowhere"] => return None,
         ["copy", _, "from", ..] => Statement::CopyIn,
         ["copy", _, "to", ..] => Statement::CopyOut,
         ["select", ..] => select(text, &lower)?,

@@ -1,0 +1,123 @@
+//! Where requests go, as the session sees it.
+
+use super::messages::*;
+use super::world::{World, every_cut};
+use bellwether::routing::{Need, Reason, Target};
+use bellwether::session::PoolMode;
+
+/// Checks the first server asked for by `bytes`.
+fn needs(bytes: Vec<u8>, target: Target, reason: &str) {
+    every_cut(|world| {
+        world.send(&bytes);
+        check(world, 0, target, reason);
+        world.send(&sync());
+        world.send(&query("rollback"));
+        world.forget();
+    });
+}
+
+#[track_caller]
+fn check(world: &World, client: usize, target: Target, reason: &str) {
+    let Need { target: found, reason: why } = world.clients[client].needs[0];
+    assert_eq!((found, why.name()), (target, reason));
+}
+
+#[test]
+fn queries_go_by_what_they_are() {
+    needs(query("select 1"), Target::Standby, "plain_read");
+    needs(query("select 1; select 2"), Target::Standby, "plain_read");
+    needs(query("select 1; insert into t values (1)"), Target::Primary, "writes");
+    needs(query("insert into t values (1)"), Target::Primary, "writes");
+    needs(query("begin"), Target::Primary, "session_state");
+    needs(query("selec"), Target::Primary, "unparsed");
+    needs(query("select f()"), Target::Primary, "function");
+    needs(function_call(1), Target::Primary, "function_call");
+}
+
+#[test]
+fn groups_go_as_a_whole() {
+    needs([once("select 1"), sync()].concat(), Target::Standby, "plain_read");
+    needs([once("select 1"), once("select 2"), sync()].concat(), Target::Standby, "plain_read");
+    needs([once("select 1"), once("insert into t values (1)"), sync()].concat(), Target::Primary, "writes");
+    needs([once("select 1"), query("select 2")].concat(), Target::Standby, "plain_read");
+    needs([once("select 1"), query("begin")].concat(), Target::Primary, "session_state");
+    needs([parse("", "select 1"), flush()].concat(), Target::Primary, "open_group");
+    needs([run("nope", &[]), sync()].concat(), Target::Primary, "unparsed");
+}
+
+#[test]
+fn a_group_waits_for_its_end() {
+    every_cut(|world| {
+        world.send(&once("select 1"));
+        assert!(world.clients[0].needs.is_empty());
+        world.says(&sync(), "1, 2, D:1, C:SELECT 1, Z:I");
+        check(world, 0, Target::Standby, "plain_read");
+    });
+}
+
+#[test]
+fn named_statements_are_remembered_for_routing() {
+    every_cut(|world| {
+        let standby = world.add_server(true);
+        world.standby = Some(standby);
+        world.says(
+            &[parse("r", "select 1"), parse("w", "insert into t values (1)"), sync()].concat(),
+            "1, 1, Z:I",
+        );
+        world.says(&[run("r", &[]), sync()].concat(), "2, D:1, C:SELECT 1, Z:I");
+        world.expect_at(standby, "P:bellwether_0_1:select 1, B::bellwether_0_1, E:, S");
+        world.says(&[run("w", &[]), sync()].concat(), "2, C:INSERT 0 1, Z:I");
+        world.says(
+            &[run("r", &[]), run("w", &[]), sync()].concat(),
+            "2, D:1, C:SELECT 1, 2, C:INSERT 0 1, Z:I",
+        );
+        world.expect_at(standby, "");
+    });
+}
+
+#[test]
+fn a_transaction_stays_where_it_is() {
+    every_cut(|world| {
+        let standby = world.add_server(true);
+        world.standby = Some(standby);
+        for sql in ["begin", "select 1", "commit"] {
+            world.send(&query(sql));
+        }
+        world.forget();
+        assert_eq!(world.clients[0].needs.len(), 1);
+        world.expect_at(standby, "");
+    });
+}
+
+#[test]
+fn splitting_may_be_off_or_of_no_use() {
+    every_cut(|world| {
+        world.split = false;
+        world.send(&query("select 1"));
+        check(world, 0, Target::Primary, "split_off");
+        world.split = true;
+        let other = world.add_client(PoolMode::Session, &[]);
+        world.send_as(other, &query("select 1"));
+        check(world, other, Target::Primary, "session_mode");
+        let _ = world.leave(other);
+        let strict =
+            world.add_client(PoolMode::Transaction, &[("default_transaction_isolation", "serializable")]);
+        world.send_as(strict, &query("select 1"));
+        check(world, strict, Target::Primary, "session_state");
+        assert_eq!(world.clients[0].needs[0].reason, Reason::SplitOff);
+        world.clients[other].end = Some(super::world::End::Terminated);
+        world.forget();
+    });
+}
+
+#[test]
+fn a_group_too_long_to_wait_for_goes_to_the_primary() {
+    every_cut(|world| {
+        let long = format!("select '{}'", "x".repeat(200_000));
+        let group: Vec<u8> = (0..6).flat_map(|_| once(&long)).collect();
+        world.send(&group);
+        check(world, 0, Target::Primary, "open_group");
+        world.send(&sync());
+        world.forget();
+    });
+}
