@@ -194,6 +194,9 @@ fn listen(address: &Listen) -> Result<Listener, StartError> {
             remove_stale_socket(path);
             let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
+            // As PostgreSQL's unix_socket_permissions: who may come in is for the host rules to say.
+            let anyone = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions(path, anyone).map_err(failed)?;
             Ok(Listener::Unix(listener, path.clone()))
         }
     }
