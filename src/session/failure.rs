@@ -74,6 +74,8 @@ impl Session {
     /// Forgets the request that failed and those the server skips with it.
     fn undo_skipped(&mut self, server: &mut ServerState) {
         let skipped: Vec<Entry> = self.pipeline.skip_to_sync().collect();
+        // A Query in the middle of the group gets no answer at all.
+        self.answered += skipped.iter().filter(|entry| entry.request.ends_round()).count() as u64;
         self.undo(skipped.into_iter(), server);
     }
 
@@ -90,7 +92,12 @@ impl Session {
             if let Some(renamed) = entry.renamed {
                 // A Parse of the unnamed statement drops the old one even when it fails.
                 let gone = failed && renamed.name.is_empty() && entry.request == Request::Parse;
-                self.statements.replace(&renamed.name, renamed.before.filter(|_| !gone));
+                let before = renamed.before.filter(|_| !gone);
+                // To a request behind it that changes the name again, this is now what was before.
+                match self.pipeline.renamed(&renamed.name) {
+                    Some(later) => later.before = before,
+                    None => drop(self.statements.replace(&renamed.name, before)),
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::machine::{Context, Copying, FrontendStep, Session};
 use super::outbox::Outbox;
-use super::pipeline::{Answer, Entry, Internal, Request};
+use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::server::ServerState;
 use crate::pg::SqlState;
 use crate::sql::{Classified, NeedsPrimary};
@@ -308,6 +308,11 @@ impl Session {
     /// Takes the request that has been answered.
     pub(super) fn pop_answered(&mut self) -> Option<Entry> {
         let mut entry = self.pipeline.pop()?;
+        if entry.request == Request::Close
+            && let Some(Renamed { name, before: None }) = &entry.renamed
+        {
+            self.statements.freed_by_sql(name);
+        }
         self.replay.keep(entry.renamed.take());
         Some(entry)
     }

@@ -100,8 +100,8 @@ pub struct Session {
     pub(super) round: u64,
     /// How many of those are answered.
     pub(super) answered: u64,
-    /// The round in which the client last gave up a name.
-    pub(super) removed_round: u64,
+    /// The last two rounds in which the client gave up a name.
+    pub(super) removed_rounds: [u64; 2],
     /// The round in which the server's unnamed statement was sent.
     pub(super) unnamed_round: u64,
     pub(super) status: TransactionStatus,
@@ -174,7 +174,7 @@ impl Session {
             pipeline: Pipeline::default(),
             round: 0,
             answered: 0,
-            removed_round: u64::MAX,
+            removed_rounds: [u64::MAX; 2],
             unnamed_round: u64::MAX,
             status: TransactionStatus::Idle,
             attached: false,

@@ -211,6 +211,14 @@ impl Pipeline {
             == self.entries.len().checked_sub(1)
     }
 
+    /// Returns what the first request outstanding that changes `name` notes of it.
+    pub fn renamed(&mut self, name: &[u8]) -> Option<&mut Renamed> {
+        self.entries
+            .iter_mut()
+            .filter_map(|entry| entry.renamed.as_mut())
+            .find(|renamed| *renamed.name == *name)
+    }
+
     /// Tells whether something outstanding changes what names or texts mean.
     pub fn holds_back(&self) -> bool {
         self.entries.iter().any(|entry| entry.holds_back)

@@ -228,7 +228,9 @@ impl Session {
             _ => None,
         };
         let Some(name) = name else { return false };
-        self.is_unsettled(self.statements.get(name).map_or(self.removed_round, |named| named.round))
+        let [before, last] = self.removed_rounds;
+        let removed = if last < self.round { last } else { before };
+        self.is_unsettled(self.statements.get(name).map_or(removed, |named| named.round))
     }
 
     /// Tells whether something sent in `round` depends on a group that is not answered and that has been ended.
@@ -265,7 +267,9 @@ impl Session {
     /// Takes a name away from the client; returns what it takes to undo that, if there was anything.
     pub(super) fn remove_name(&mut self, name: &[u8]) -> Option<Renamed> {
         let before = self.statements.replace(name, None)?;
-        self.removed_round = self.round;
+        if self.removed_rounds[1] != self.round {
+            self.removed_rounds = [self.removed_rounds[1], self.round];
+        }
         Some(Renamed { name: name.into(), before: Some(before) })
     }
 
@@ -289,8 +293,11 @@ impl Session {
                 if self.pinned.intersects(SessionState::SQL_PREPARED) {
                     self.suspected = self.suspected.union(SessionState::SQL_PREPARED);
                 }
-                self.statements.freed_by_sql(name);
-                self.forward(turn, Request::Close);
+                // The name is free once the server has closed it.
+                let holds_back = self.statements.is_taken(name);
+                let renamed = holds_back.then(|| Renamed { name: name.into(), before: None });
+                let entry = Entry::forward(Request::Close, self.copies_ended);
+                self.send(turn, Entry { renamed, holds_back, ..entry });
             }
             About::Portal(name) => {
                 self.portals.set(name, None);

@@ -14,6 +14,7 @@ mod malformed;
 mod messages;
 mod pins;
 mod prepared;
+mod random;
 mod routing;
 mod settings;
 mod simple;

@@ -85,6 +85,8 @@ pub struct World {
     pub standby: Option<usize>,
     /// Give a different server at each checkout.
     pub rotate: bool,
+    /// Give any free server at each checkout.
+    pub scatter: bool,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             primary: 0,
             standby: None,
             rotate: false,
+            scatter: false,
         };
         world.add_server(false);
         world.add_server(false);
@@ -373,6 +376,11 @@ impl World {
 
     fn acquire(&mut self, client: usize, need: Need) {
         let standby = self.standby.filter(|_| need.target == Target::Standby);
+        if self.scatter {
+            let free: Vec<usize> =
+                (0..self.servers.len()).filter(|at| self.servers[*at].state.is_some()).collect();
+            self.primary = free[self.random.usize(..free.len())];
+        }
         let server = standby.unwrap_or(self.primary);
         if self.rotate && standby.is_none() {
             self.primary = (self.primary + 1) % 2;

@@ -134,11 +134,13 @@ impl Fake {
         values: &[String],
     ) -> Result<Vec<String>, Failure> {
         let mut values = values.iter().cloned();
-        let mut argument =
-            |given: &Option<String>| given.clone().or_else(|| values.next()).unwrap_or_default();
+        let mut argument = |given: &Option<String>| {
+            let missing = || Failure::new("42P02", "there is no parameter $1");
+            given.clone().or_else(|| values.next()).ok_or_else(missing)
+        };
         let mut row = Vec::new();
         for (name, value, local) in calls {
-            let (name, value) = (argument(name), argument(value));
+            let (name, value) = (argument(name)?, argument(value)?);
             self.check_value(&name, &value)?;
             self.settings.set(&name, &value, *local);
             row.push(value);
