@@ -9,6 +9,8 @@ mod leaks;
 mod psql;
 mod raw;
 mod routing;
+mod schema_changes;
 mod sessions;
+mod sizes;
 mod story;
 mod support;

@@ -249,12 +249,6 @@ impl Raw {
         let socket = socket2::Socket::from(self.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("it is TCP");
     }
-
-    /// Whether the other side closed the connection, after whatever it said before.
-    pub fn is_closed(&mut self) -> bool {
-        while self.message().is_some() {}
-        true
-    }
 }
 
 pub fn parse(name: &str, sql: &str) -> Vec<u8> {
@@ -278,6 +272,10 @@ pub fn bind(portal: &str, statement: &str, parameters: &[&str]) -> Vec<u8> {
 
 pub fn describe_portal(name: &str) -> Vec<u8> {
     message(b'D', |body| body.extend([b"P", name.as_bytes(), b"\0"].concat()))
+}
+
+pub fn describe_statement(name: &str) -> Vec<u8> {
+    message(b'D', |body| body.extend([b"S", name.as_bytes(), b"\0"].concat()))
 }
 
 pub fn execute(portal: &str, most: i32) -> Vec<u8> {

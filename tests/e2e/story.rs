@@ -15,12 +15,17 @@ impl Story {
     /// A cluster of `nodes` servers, and settings for the proxy.
     pub fn with(nodes: usize, settings: &[&str]) -> Story {
         let hba = vec!["host all all 127.0.0.1/32 trust".to_owned()];
-        let mut all = vec!["auth.rules = [\"host all all all trust\"]"];
-        all.extend(settings);
-        if !settings.iter().any(|setting| setting.starts_with("workers")) {
-            all.push("workers = 2");
-        }
-        Story { bench: Bench::with(Options { nodes, hba, ..Options::default() }, &all) }
+        let settings = with_trust(settings);
+        let settings: Vec<_> = settings.iter().map(String::as_str).collect();
+        Story { bench: Bench::with(Options { nodes, hba, ..Options::default() }, &settings) }
+    }
+
+    /// Replaces the settings, and waits until they are in force.
+    pub fn reload(&mut self, settings: &[&str]) {
+        let reloaded = |story: &Story| story.bench.proxy.log().matches("configuration reloaded").count();
+        let before = reloaded(self);
+        self.bench.proxy.reload(with_trust(settings)).expect("the file can be written");
+        eventually("the configuration is reloaded", || reloaded(self) > before);
     }
 
     /// A client of the endpoint as `demo`.
@@ -92,6 +97,15 @@ impl Story {
         stream.read_to_string(&mut answer).expect("it is text");
         answer.split_once("\r\n\r\n").expect("head and body").1.to_owned()
     }
+}
+
+fn with_trust(settings: &[&str]) -> Vec<String> {
+    let mut all = vec!["auth.rules = [\"host all all all trust\"]".to_owned()];
+    all.extend(settings.iter().map(ToString::to_string));
+    if !settings.iter().any(|setting| setting.starts_with("workers")) {
+        all.push("workers = 2".to_owned());
+    }
+    all
 }
 
 /// Polls like `eventually`, and tells what was seen last when it never happens.
