@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -43,7 +43,8 @@ pub enum StartError {
 /// The endpoint: listening sockets and what its clients share.
 pub struct Proxy {
     shared: Arc<Shared>,
-    listeners: Vec<Listener>,
+    /// Empty once no more clients are taken.
+    listeners: Mutex<Vec<Listener>>,
 }
 
 enum Listener {
@@ -107,7 +108,7 @@ impl Proxy {
             mock_secret,
             draining: watch::Sender::new(false),
         };
-        Ok(Proxy { shared: Arc::new(shared), listeners })
+        Ok(Proxy { shared: Arc::new(shared), listeners: Mutex::new(listeners) })
     }
 
     /// Returns what can be steered while clients are served.
@@ -121,13 +122,13 @@ impl Proxy {
             Listener::Tcp(tcp) => tcp.local_addr().ok().map(Listen::Tcp),
             Listener::Unix(_, path) => Some(Listen::Unix(path.clone())),
         };
-        self.listeners.iter().filter_map(address).collect()
+        self.listeners().iter().filter_map(address).collect()
     }
 
     /// Accepts and serves clients on the calling runtime, which is worker `worker`'s, until told to drain.
     pub async fn serve(&self, worker: Arc<Worker>) -> io::Result<()> {
         let mut accepting = tokio::task::JoinSet::new();
-        for listener in &self.listeners {
+        for listener in &*self.listeners() {
             match listener {
                 Listener::Tcp(tcp) => {
                     let tcp = TcpListener::from_std(tcp.try_clone()?)?;
@@ -142,16 +143,20 @@ impl Proxy {
         let mut draining = worker.shared.draining.subscribe();
         let _ = draining.wait_for(|draining| *draining).await;
         accepting.shutdown().await;
+        // Clients are refused at once and can go elsewhere; otherwise they would wait in the kernel's queue.
+        self.listeners().clear();
         Ok(())
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().expect("no panic happens under this lock")
     }
 }
 
-impl Drop for Proxy {
+impl Drop for Listener {
     fn drop(&mut self) {
-        for listener in &self.listeners {
-            if let Listener::Unix(_, path) = listener {
-                let _ = std::fs::remove_file(path);
-            }
+        if let Listener::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
         }
     }
 }
