@@ -5,7 +5,9 @@
 
 mod demo;
 mod drivers;
+mod failures;
 mod leaks;
+mod process;
 mod psql;
 mod raw;
 mod routing;
