@@ -32,6 +32,8 @@ pub struct Relay {
     pub to_client: Outbox,
     pub from_server: ReadBuffer,
     pub to_server: Outbox,
+    /// The client's socket took less than there was: the rest goes as soon as it can, whatever may wait.
+    behind: bool,
 }
 
 /// What happened.
@@ -70,6 +72,7 @@ impl Relay {
             to_client: Outbox::default(),
             from_server: ReadBuffer::default(),
             to_server: Outbox::default(),
+            behind: false,
         }
     }
 
@@ -84,9 +87,11 @@ impl Relay {
         {
             return Poll::Ready(Event::ServerGone);
         }
-        if wish.flush && poll_send(&mut self.client, &mut self.to_client, &self.from_server, cx).is_err() {
+        let flush = wish.flush || self.behind || self.to_client.len() >= MAX_WAITING;
+        if flush && poll_send(&mut self.client, &mut self.to_client, &self.from_server, cx).is_err() {
             return Poll::Ready(Event::ClientGone);
         }
+        self.behind &= !self.to_client.is_empty();
         if let Some(server) = &mut self.server
             && self.to_client.len() < MAX_WAITING
         {
@@ -105,7 +110,8 @@ impl Relay {
     }
 
     fn poll_client(&mut self, spare: &Spare, cx: &mut Context<'_>) -> Poll<Event> {
-        if self.to_server.len() >= MAX_WAITING || self.from_client.len() >= MAX_UNREAD {
+        let full = self.to_server.len() >= MAX_WAITING || self.to_client.len() >= MAX_WAITING;
+        if full || self.from_client.len() >= MAX_UNREAD {
             return Poll::Pending;
         }
         match std::task::ready!(self.from_client.poll_fill(&mut self.client, spare, cx)) {
@@ -143,6 +149,7 @@ impl Relay {
         let result = poll_fn(|cx| Poll::Ready(poll_send(client, outbox, input, cx))).await;
         self.to_client.settle(self.from_server.filled());
         self.from_server.consume(dealt_with);
+        self.behind = !self.to_client.is_empty();
         result
     }
 
@@ -202,7 +209,10 @@ fn poll_send(
         }
         wrote = true;
     }
-    if wrote && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(cx) {
+    // TLS may have taken more than the socket did, and that must go on when there is nothing new as well.
+    if (wrote || stream.is_tls())
+        && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(cx)
+    {
         return Err(error);
     }
     Ok(())

@@ -91,7 +91,8 @@ impl Session {
             }
             if head.tag == tag::TERMINATE {
                 // What was asked before the goodbye is still done, as a server reads its messages in turn.
-                let done = self.pipeline.is_empty();
+                // Of a COPY nothing more is to come.
+                let done = self.pipeline.is_empty() || self.copying.begun;
                 return (at, if done { FrontendStep::Terminate } else { FrontendStep::Busy });
             }
             let Some(server) = server.as_deref_mut() else {
@@ -197,7 +198,12 @@ impl Session {
             match next.tag {
                 tag::SYNC | tag::FLUSH => at = after,
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => return Wait::Drop,
-                _ => break,
+                // Only a COPY that is over can be followed by it. If it is not over, the server says so and ends the
+                // connection.
+                _ => {
+                    self.copying = Copying::default();
+                    return Wait::No;
+                }
             }
         }
         if !self.copying.begun {

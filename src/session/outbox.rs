@@ -16,6 +16,9 @@ pub struct Outbox {
 /// Below this a run of input is copied behind what we wrote, so that one plain write sends both.
 const WORTH_A_SECOND_SLICE: usize = 4096;
 
+/// From this on what was sent is moved out of the way.
+const WORTH_MOVING: usize = 64 * 1024;
+
 impl Outbox {
     /// Passes `range` of `input` on unchanged.
     pub fn pass(&mut self, input: &[u8], range: Range<usize>) {
@@ -38,6 +41,11 @@ impl Outbox {
     /// Copies what is passed on out of `input`, which may then change.
     pub fn settle(&mut self, input: &[u8]) {
         if !self.through.is_empty() {
+            if self.sent >= WORTH_MOVING {
+                // A slow reader may never be caught up with: what was sent must not stay.
+                self.written.drain(..self.sent);
+                self.sent = 0;
+            }
             self.written.extend_from_slice(&input[self.through.clone()]);
             self.through = 0..0;
         }
