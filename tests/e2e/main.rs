@@ -3,6 +3,7 @@
 //! Every test starts its own cluster (about half a second) and takes it down again. What is missing on the
 //! machine is an error that says how to install it; nothing is skipped.
 
+mod cancel;
 mod demo;
 mod drivers;
 mod failures;
@@ -10,6 +11,7 @@ mod leaks;
 mod process;
 mod psql;
 mod raw;
+mod raw_protocol;
 mod routing;
 mod schema_changes;
 mod sessions;

@@ -1,5 +1,7 @@
 //! What every end-to-end test needs: a cluster, the proxy in front, and clients.
 
+pub mod raw;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
