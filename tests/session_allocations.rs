@@ -84,6 +84,7 @@ impl Bench {
             schema_generation: 1,
             prepared_limit: 100,
             split: true,
+            keeps_sequences: false,
         };
         let server = attached.then_some(&mut self.server);
         self.session.frontend(request, server, &mut context, &mut self.to_server, &mut self.to_client)

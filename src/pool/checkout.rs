@@ -94,6 +94,13 @@ impl Pool {
         }
     }
 
+    /// Takes the idle server that `wanted` names, if it is there and needs no check.
+    pub fn try_checkout_this(self: &Arc<Self>, wanted: impl Fn(&Server) -> bool) -> Option<Box<Server>> {
+        let mut server = self.lock().core.take_this(self.shared.now(), |server| wanted(server))?;
+        server.check_out(Arc::clone(self));
+        server.stream.is_quiet().then_some(server)
+    }
+
     /// Checks a server out, waiting in line for one up to `checkout_timeout`.
     ///
     /// Cancel-safe: a future dropped before it is ready leaves the line, and a server already handed to it goes to the

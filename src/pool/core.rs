@@ -175,6 +175,17 @@ impl<S> Core<S> {
         Taken::Wait
     }
 
+    /// Takes the idle server that `wanted` names, if it was used a short while ago.
+    pub fn take_this(&mut self, now: Instant, wanted: impl Fn(&S) -> bool) -> Option<S> {
+        let index = self.idle.iter().rposition(|idle| wanted(&idle.server))?;
+        let fresh = now.saturating_duration_since(self.idle[index].since) < self.limits.check_after_idle;
+        if !fresh {
+            return None;
+        }
+        self.in_use += 1;
+        Some(self.idle.remove(index).server)
+    }
+
     /// Adds a waiter at the end of the queue.
     pub fn enqueue(&mut self, ticket: Ticket, home: Home, patience: Patience, now: Instant) {
         self.waiters.push_back(Waiter { ticket, since: now, home, patience });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::auth::CredentialCell;
@@ -12,9 +13,21 @@ pub struct Identity {
     database: Arc<str>,
     user: Arc<str>,
     credentials: Arc<CredentialCell>,
+    /// Its sessions ask for the present value of sequences.
+    keeps_sequences: AtomicBool,
 }
 
 impl Identity {
+    /// Tells whether a session ever asked for the present value of a sequence (`currval()`, `lastval()`).
+    pub fn keeps_sequences(&self) -> bool {
+        self.keeps_sequences.load(Ordering::Relaxed)
+    }
+
+    /// Notes that one did.
+    pub fn note_sequences(&self) {
+        self.keeps_sequences.store(true, Ordering::Relaxed);
+    }
+
     /// Returns the database's name.
     pub fn database(&self) -> &Arc<str> {
         &self.database
@@ -57,7 +70,8 @@ impl Identities {
         self.sweep();
         let credentials = self.cells.get(&user).and_then(Weak::upgrade).unwrap_or_default();
         self.cells.insert(user.clone(), Arc::downgrade(&credentials));
-        let identity = Arc::new(Identity { database, user, credentials });
+        let identity =
+            Arc::new(Identity { database, user, credentials, keeps_sequences: AtomicBool::new(false) });
         self.identities.insert(key, Arc::downgrade(&identity));
         identity
     }

@@ -7,7 +7,8 @@ use super::client::{Checkout, ClientTask, End};
 use super::state::Trouble;
 use crate::pg::SqlState;
 use crate::pool::{CheckoutError, Patience, Pool, Server};
-use crate::routing::{self, Need, Target};
+use crate::routing::{self, Need, Reason, Target};
+use crate::sql::NeedsPrimary;
 use crate::topology::{NodeId, Snapshot};
 use crate::wire::error_response::PgError;
 
@@ -31,7 +32,7 @@ impl ClientTask {
             let waited = match node {
                 Ok(node) => {
                     let pool = self.pool(node);
-                    match pool.try_checkout(self.worker.home) {
+                    match self.where_it_wrote(&pool, need).or_else(|| pool.try_checkout(self.worker.home)) {
                         Some(server) => Waited::Server(Ok(server)),
                         None => {
                             let patience = if is_primary { Patience::Wait } else { Patience::FailFast };
@@ -67,6 +68,15 @@ impl ClientTask {
                 }
             }
         }
+    }
+
+    /// Takes the server this session wrote on last, where `need` may be a question about what it did there.
+    fn where_it_wrote(&self, pool: &Arc<Pool>, need: Need) -> Option<Box<Server>> {
+        if need.reason != Reason::Statement(NeedsPrimary::Function) {
+            return None;
+        }
+        let place = self.session.sequence_home()?;
+        pool.try_checkout_this(|server| server.state.is_at(place))
     }
 
     /// Waits for a server of `pool`, or for a change of the topology that may bring another.

@@ -106,12 +106,16 @@ impl ClientTask {
                 schema_generation: self.schema.load(Ordering::Relaxed),
                 prepared_limit: self.settings.prepared_statements,
                 split: self.settings.split,
+                keeps_sequences: self.identity.keeps_sequences(),
             };
             let server = relay.server.as_deref_mut().map(|server| &mut server.state);
             let input = relay.from_client.filled();
             self.session.frontend(input, server, &mut context, &mut relay.to_server, &mut relay.to_client)
         };
         self.worker.metrics.bytes(Direction::FromClient, dealt_with as u64);
+        if self.session.take_sequence_asked() {
+            self.identity.note_sequences();
+        }
         self.client.set_running(self.session.is_running());
         let sent = relay.push_to_server(dealt_with).await;
         if sent.is_err() {

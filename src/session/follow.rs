@@ -176,10 +176,11 @@ impl Session {
     fn follow_discard(&mut self, discard: Discard, server: &mut ServerState) {
         match discard {
             Discard::Plans => {}
-            Discard::Sequences => self.pinned = self.pinned.without(SessionState::SEQUENCE),
+            Discard::Sequences => self.discarded_sequences(&mut server.sequences),
             Discard::Temp => self.pinned = self.pinned.without(SessionState::TEMP_OBJECT),
             Discard::All => {
                 self.forget_statements(server);
+                self.discarded_sequences(&mut server.sequences);
                 if self.parameters.reset_all(true) == Followed::Reapply {
                     self.reapply = true;
                 }

@@ -6,6 +6,7 @@ use super::machine::{Answering, Copying, PoolMode, Session};
 use super::outbox::Outbox;
 use super::parameters::Parameters;
 use super::pipeline::{Entry, Internal};
+use super::sequences::Sequences;
 use super::server::ServerState;
 use crate::pg::SqlState;
 use crate::sql::SessionState;
@@ -97,6 +98,7 @@ impl Session {
         self.answering = Answering { bytes: 0, to_client: self.answering.to_client };
         self.portals.clear();
         self.lent.clear();
+        self.sequences = Sequences::default();
         self.answered = self.round;
         self.replay.stop();
         self.parameters.rollback();

@@ -12,6 +12,7 @@ use super::pipeline::{Entry, Internal, Pipeline, Request};
 use super::portals::Portals;
 use super::replay::Replay;
 use super::reported::{Reading, Reported};
+use super::sequences::Sequences;
 use super::server::ServerState;
 use super::statements::{ClientStatements, Statement, StatementTable};
 use crate::routing::Need;
@@ -41,6 +42,8 @@ pub struct Context<'a> {
     pub prepared_limit: usize,
     /// Whether plain reads may go to standbys.
     pub split: bool,
+    /// Whether sessions of this user ask for the present value of sequences, and so keep the server they write on.
+    pub keeps_sequences: bool,
 }
 
 /// What the shell is to do after the client's bytes were looked at.
@@ -93,6 +96,7 @@ pub struct Session {
     pub(super) local_settings: bool,
     /// A setting was changed since the last ReadyForQuery.
     pub(super) settings_followed: bool,
+    pub(super) sequences: Sequences,
     pub(super) statements: ClientStatements,
     pub(super) portals: Portals,
     pub(super) pipeline: Pipeline,
@@ -169,6 +173,7 @@ impl Session {
             lent: Vec::new(),
             local_settings: false,
             settings_followed: false,
+            sequences: Sequences::default(),
             statements: ClientStatements::default(),
             portals: Portals::default(),
             pipeline: Pipeline::default(),
@@ -223,7 +228,9 @@ impl Session {
     pub fn detach(&mut self, server: &mut ServerState) {
         self.attached = false;
         self.portals.clear();
+        self.leave_sequences(&mut server.sequences);
         if self.parting {
+            server.sequences.clear();
             server.prepared.clear();
             server.unnamed = None;
         }

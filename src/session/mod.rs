@@ -25,6 +25,7 @@ mod refuse;
 mod replay;
 mod reported;
 mod run;
+mod sequences;
 mod server;
 mod statements;
 

@@ -149,6 +149,7 @@ impl Session {
         });
         self.portals.set(bind.portal, portal);
         self.lend_to_group(&statement.class, turn);
+        self.before_sequences(&statement.class, turn, true);
         self.ensure_prepared(turn, bind.statement, &statement, generation);
         if bind.statement.is_empty() {
             self.forward(turn, Request::Bind);

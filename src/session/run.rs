@@ -10,17 +10,18 @@ use crate::wire::write;
 
 impl Session {
     pub(super) fn query(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+        // Within a group the helpers' Sync would end what the client has not ended.
+        let within = self.group_open && !self.pipeline.ends_round();
         let class = if turn.is_whole() {
             let text = frontend::query(turn.body())?;
             let class = self.classify(text, turn.context);
+            self.before_sequences(&class, turn, within);
             matters(&class).then_some(class)
         } else {
             // Too long to be read: it may have changed any setting.
             self.pinned = self.pinned.union(SessionState::UNTRACKED_SETTING);
             Some(unparsed().into())
         };
-        // Within a group the helpers' Sync would end what the client has not ended.
-        let within = self.group_open && !self.pipeline.ends_round();
         let lent = class.as_deref().filter(|_| !within).and_then(|class| self.to_lend(class));
         if let Some(name) = &lent {
             self.lend(name, turn);

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::parameters::Settings;
 use super::reported::Reported;
+use super::sequences::Memory;
 use super::statements::Statement;
 use crate::sql::Lookups;
 
@@ -21,6 +22,8 @@ pub struct ServerState {
     pub(super) prepared: ServerStatements,
     /// The shared statement that is its unnamed one, if it is one of ours.
     pub(super) unnamed: Option<Arc<Statement>>,
+    /// Whose sequence values it remembers.
+    pub(super) sequences: Memory,
 }
 
 impl ServerState {
@@ -31,6 +34,7 @@ impl ServerState {
             reported: Reported::new(reported),
             prepared: ServerStatements::default(),
             unnamed: None,
+            sequences: Memory::default(),
         }
     }
 
@@ -52,6 +56,11 @@ impl ServerState {
     /// Takes the count of prepared statements that were there when needed, and that were not.
     pub fn take_lookups(&mut self) -> Lookups {
         std::mem::take(&mut self.prepared.found)
+    }
+
+    /// Tells whether this is the server that [`Session::sequence_home`](super::Session::sequence_home) names.
+    pub fn is_at(&self, place: &Arc<()>) -> bool {
+        self.sequences.is_at(place)
     }
 
     /// Returns how many statements are prepared on the server.

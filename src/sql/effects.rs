@@ -58,6 +58,8 @@ pub struct Effects {
     pub may_leave: SessionState,
     /// State this statement may remove, so that it is worth asking the server again.
     pub may_clear: bool,
+    /// Calls `nextval()` or `setval()` by name; writes may call them unseen.
+    pub advances_sequence: bool,
     /// Changes the schema, so prepared plans and cached facts may be out of date.
     pub ddl: bool,
 }

@@ -27,6 +27,7 @@ impl Findings {
 
     /// Notes a call of a function by its name.
     pub fn function(&mut self, schema: Option<&str>, name: &str) {
+        self.effects.advances_sequence |= matches!(name, "nextval" | "setval");
         self.take(names::function(schema, name));
     }
 

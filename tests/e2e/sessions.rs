@@ -21,6 +21,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("advisory locks", include_str!("scripts/advisory_locks.sql")),
     ("cursors", include_str!("scripts/cursors.sql")),
     ("listen", include_str!("scripts/listen.sql")),
+    ("sequences", include_str!("scripts/sequences.sql")),
     ("others", include_str!("scripts/others.sql")),
 ];
 
@@ -65,7 +66,7 @@ fn every_script_gives_the_same_answers_on_changing_servers_as_on_one() {
 fn twenty_clients_on_two_servers_do_not_disturb_each_other() {
     let story = two_servers(2);
     // What takes a lock or a sequence is not to be run by two at a time.
-    let alone = ["advisory locks", "others"];
+    let alone = ["advisory locks", "sequences", "others"];
     let scripts: Vec<_> = SCRIPTS.iter().filter(|(name, _)| !alone.contains(name)).collect();
     let expected: Vec<Vec<String>> = scripts
         .iter()
@@ -130,6 +131,57 @@ fn pins_are_counted_by_name_and_released() {
     client.sql("LISTEN kept");
     client.kill();
     eventually("the pin ends with the client", || story.pinned("listen") == 0.0);
+}
+
+/// What a session reads of a sequence is its own, or it is told there is nothing (55000): never another's.
+#[test]
+fn currval_is_the_sessions_own_or_an_error() {
+    let story = two_servers(1);
+    let (mut one, mut two, mut other) = (story.client(), story.client(), story.client());
+    let insert = "INSERT INTO numbered (n) VALUES (1)";
+    // The first question of all: the server it wrote on is free, though it is not the one used last.
+    one.sql(insert);
+    other.sql("BEGIN");
+    two.sql("SELECT 1");
+    other.sql("COMMIT");
+    two.sql("SELECT 1");
+    assert_eq!(one.sql("SELECT lastval()"), "1");
+    eventually("it is pinned", || story.pinned("sequence") == 1.0);
+    one.sql("DISCARD SEQUENCES");
+    eventually("the server is free again", || story.pool("a", "demo", "active") == 0);
+    // From now on sessions keep the server they write on.
+    two.sql(insert);
+    eventually("it is pinned", || story.pinned("sequence") == 1.0);
+    assert_eq!(two.sql("SELECT lastval(), currval('numbered_id_seq')"), "2|2");
+    assert_eq!(one.fails("SELECT lastval()").code, "55000");
+    one.sql(insert);
+    assert_eq!(
+        (two.sql("SELECT lastval()"), one.extended("SELECT lastval()", &[])),
+        ("2".into(), "3".into())
+    );
+    two.terminate();
+    one.kill();
+    story.settled(&mut story.direct("a", "postgres"), "sequences were used");
+
+    // Values of another session on the same server are not shown.
+    let story = two_servers(1);
+    let (mut one, mut two) = (story.client(), story.client());
+    two.sql(insert);
+    assert_eq!(one.fails("SELECT currval('numbered_id_seq')").code, "55000");
+    let story = two_servers(1);
+    let (mut one, mut two) = (story.client(), story.client());
+    one.sql(insert);
+    two.sql(insert);
+    assert_eq!(one.fails("SELECT currval('numbered_id_seq')").code, "55000");
+    one.sql("BEGIN");
+    one.send(
+        &[raw::parse("", "SELECT lastval()"), raw::bind("", "", &[]), raw::execute("", 0), raw::sync()]
+            .concat(),
+    );
+    assert_eq!(one.answer().failure.map(|failure| failure.code).as_deref(), Some("55000"));
+    one.sql("ROLLBACK");
+    assert_eq!(one.extended("INSERT INTO numbered (n) VALUES (1) RETURNING id", &[]), "3");
+    assert_eq!(one.sql("SELECT lastval()"), "3");
 }
 
 #[test]

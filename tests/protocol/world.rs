@@ -288,6 +288,7 @@ impl World {
             schema_generation: self.schema_generation,
             prepared_limit: self.prepared_limit,
             split: self.split,
+            keeps_sequences: false,
         };
         let (used, step) = it.session.frontend(
             &it.unread,
