@@ -255,6 +255,7 @@ impl Session {
         self.expect(&[Request::Query, Request::FunctionCall, Request::Sync])?;
         self.status = TransactionStatus::read(body).map_err(|error| violation(&error.to_string()))?;
         let Some(entry) = self.pipeline.pop() else { return Ok(false) };
+        self.may_have_begun = false;
         self.group_open = self.pipeline.holds_group();
         let of_client = matches!(entry.internal, None | Some(Internal::Replay));
         self.answered += u64::from(of_client);

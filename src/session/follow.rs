@@ -26,6 +26,7 @@ impl Session {
             return;
         };
         if let Some(transaction) = &effects.transaction {
+            self.may_have_begun = true;
             self.follow_transaction(transaction, tag);
         }
         let direct =
@@ -84,6 +85,7 @@ impl Session {
     /// The grammar did not take it but the server did, so only the tag tells what it was.
     fn follow_unparsed(&mut self, tag: &[u8], server: &mut ServerState) {
         self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
+        self.may_have_begun = true;
         match tag {
             b"SET" | b"RESET" => self.untracked(),
             b"DEALLOCATE ALL" => self.forget_statements(server),

@@ -92,6 +92,7 @@ impl Session {
         self.nudged = false;
         self.reapply = false;
         self.failed = false;
+        self.may_have_begun = false;
         self.unsettled = false;
         self.suspected = SessionState::NONE;
         self.copying = Copying::default();

@@ -116,6 +116,8 @@ pub struct Session {
     pub(super) suspected: SessionState,
     /// The last error was not followed by the end of its transaction.
     pub(super) failed: bool,
+    /// A statement since the last ReadyForQuery may have begun a transaction block.
+    pub(super) may_have_begun: bool,
     /// Startup values must be set again on this server.
     pub(super) reapply: bool,
     /// Our own request that the client's next bytes wait for.
@@ -186,6 +188,7 @@ impl Session {
             pinned: SessionState::NONE,
             suspected: SessionState::NONE,
             failed: false,
+            may_have_begun: false,
             reapply: false,
             busy: false,
             group_open: false,

@@ -84,7 +84,9 @@ impl Session {
     fn may_be_failed(&self) -> bool {
         self.status == TransactionStatus::Failed
             || (self.rounds_open()
-                && (self.status == TransactionStatus::InTransaction || self.pipeline.may_begin()))
+                && (self.status == TransactionStatus::InTransaction
+                    || self.may_have_begun
+                    || self.pipeline.may_begin()))
     }
 
     /// Sends something the server must refuse, in place of the message, and answers with `error`.

@@ -26,7 +26,7 @@ impl Session {
         if let Some(name) = &lent {
             self.lend(name, turn);
             write::sync(turn.out());
-            self.pipeline.push(Entry::internal(Request::Sync, Internal::Helper));
+            self.push_helper_sync();
         }
         // "A simple Query message also destroys the unnamed statement" (protocol-flow).
         turn.server.unnamed = None;
@@ -95,7 +95,13 @@ impl Session {
             self.pipeline.push(Entry::internal(Request::Close, Internal::Helper));
         }
         write::sync(turn.out());
-        self.pipeline.push(Entry::internal(Request::Sync, Internal::Helper));
+        self.push_helper_sync();
+    }
+
+    fn push_helper_sync(&mut self) {
+        // Counted like the client's own, so that it is not taken for one that fell into a COPY.
+        let copies_ended = self.copies_ended;
+        self.pipeline.push(Entry { copies_ended, ..Entry::internal(Request::Sync, Internal::Helper) });
     }
 
     /// Tells whether executing `class` changes what names or texts mean, so that no request behind it can be

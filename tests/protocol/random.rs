@@ -13,11 +13,15 @@ use fastrand::Rng;
 const SEQUENCES: u64 = 1500;
 
 /// Numbers of sequences that failed once, with what they found.
-const ONCE_FAILED: [u64; 0] = [];
+const ONCE_FAILED: [(u64, &str); 3] = [
+    (2494, "a Query behind a group that failed did not drop the unnamed statement"),
+    (4764, "the Sync of a helper behind a COPY was taken for one within it"),
+    (4831, "known statements were taken to be prepared behind a BEGIN whose group failed later"),
+];
 
 #[test]
 fn sessions_are_as_with_a_server_of_their_own() {
-    for seed in ONCE_FAILED.into_iter().chain(0..SEQUENCES) {
+    for seed in ONCE_FAILED.into_iter().map(|(seed, _)| seed).chain(0..SEQUENCES) {
         sequence(seed);
     }
 }

@@ -16,7 +16,7 @@ fn is(world: &mut World, name: &str, value: &str) {
     world.rotate = true;
     let expected = format!("T:v, D:{value}, C:SELECT 1, Z:I");
     for _ in 0..2 {
-        world.says(&query(&format!("select nothing()")), "T:f, D:, C:SELECT 1, Z:I");
+        world.says(&query("select nothing()"), "T:f, D:, C:SELECT 1, Z:I");
         let sql = format!("select current_setting('{name}')");
         world.says(&query(&sql), &expected);
     }

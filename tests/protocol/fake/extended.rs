@@ -1,6 +1,7 @@
 //! Parse, Bind, Describe, Execute and Close.
 
 use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
 
 use bellwether::wire::frame::Body;
 
@@ -44,10 +45,11 @@ impl Fake {
         let prepared = Prepared { text, statement, by_sql: false, outdated: false };
         if name.is_empty() {
             self.unnamed = Some(prepared);
-        } else if self.prepared.contains_key(&name) {
-            return Err(duplicate(&name));
         } else {
-            self.prepared.insert(name, prepared);
+            match self.prepared.entry(name) {
+                Entry::Occupied(taken) => return Err(duplicate(taken.key())),
+                Entry::Vacant(free) => drop(free.insert(prepared)),
+            }
         }
         self.emit(b'1', |_| {});
         Ok(())

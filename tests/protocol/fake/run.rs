@@ -296,6 +296,11 @@ impl Fake {
                 }
                 "BEGIN"
             }
+            Statement::Commit { chain: true } | Statement::Rollback { chain: true }
+                if self.status == Status::Idle =>
+            {
+                return Err(Failure::new("25P01", "AND CHAIN can only be used in transaction blocks"));
+            }
             Statement::Commit { chain } => {
                 let failed = self.status == Status::Failed;
                 self.end(!failed);
