@@ -9,6 +9,8 @@
 #![deny(clippy::disallowed_methods)]
 
 mod backend;
+#[doc(hidden)]
+pub mod exercise;
 mod failure;
 mod follow;
 mod frontend;

@@ -2,7 +2,7 @@
 
 use super::frontend::{Turn, unparsed};
 use super::machine::{Session, changes_parsing, matters};
-use super::pipeline::{Entry, Internal, Request};
+use super::pipeline::{Entry, Internal, Renamed, Request};
 use crate::sql::{Classified, Discard, Effects, Prepared, SessionState, SettingChange};
 use crate::wire::frame::Malformed;
 use crate::wire::frontend;
@@ -30,7 +30,9 @@ impl Session {
         }
         // "A simple Query message also destroys the unnamed statement" (protocol-flow).
         turn.server.unnamed = None;
-        let renamed = self.remove_name(b"");
+        let before = self.remove_name(b"").and_then(|removed| removed.before);
+        // Noted even if there was none: a group that fails meanwhile may bring an older one back.
+        let renamed = Some(Renamed { name: Box::default(), before });
         let holds_back = class.as_deref().is_some_and(|class| self.holds_back(class, &[]));
         let entry = Entry::forward(Request::Query, self.copies_ended);
         self.send_round(turn, Entry { class, renamed, holds_back, ..entry });

@@ -8,6 +8,8 @@
 
 pub mod backend;
 pub mod error_response;
+#[doc(hidden)]
+pub mod exercise;
 pub mod frame;
 pub mod frontend;
 pub mod startup;
