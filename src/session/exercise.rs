@@ -233,6 +233,7 @@ impl Shell {
             schema_generation: 0,
             prepared_limit: self.limit,
             split: true,
+            keeps_sequences: false,
         };
         let (used, step) = self.session.frontend(
             &self.from_client,
