@@ -42,6 +42,7 @@ impl Session {
             self.follow_discard(discard, server);
         }
         self.schema_changed |= effects.ddl;
+        self.ran_unseen |= effects.may_leave.intersects(SessionState::OPAQUE_CODE);
         let lasting = effects.may_leave.without(ASKED);
         self.pinned = self.pinned.union(lasting);
         // What is known to be there need not be asked about again.
@@ -59,6 +60,7 @@ impl Session {
             None if class.parsed => SessionState::NONE,
             None => SessionState::OPAQUE_CODE,
         };
+        self.ran_unseen |= left.intersects(SessionState::OPAQUE_CODE);
         // The rest is undone with the transaction, or was never done.
         let asked = SessionState::ADVISORY_LOCK.union(SessionState::OPAQUE_CODE);
         self.suspected = self.suspected.union(SessionState(left.0 & asked.0).without(self.pinned));
@@ -86,6 +88,7 @@ impl Session {
     fn follow_unparsed(&mut self, tag: &[u8], server: &mut ServerState) {
         self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
         self.may_have_begun = true;
+        self.ran_unseen = true;
         match tag {
             b"SET" | b"RESET" => self.untracked(),
             b"DEALLOCATE ALL" => self.forget_statements(server),
@@ -182,6 +185,8 @@ impl Session {
             Discard::Temp => self.pinned = self.pinned.without(SessionState::TEMP_OBJECT),
             Discard::All => {
                 self.forget_statements(server);
+                self.ran_unseen = false;
+                server.unseen = None;
                 self.discarded_sequences(&mut server.sequences);
                 if self.parameters.reset_all(true) == Followed::Reapply {
                     self.reapply = true;

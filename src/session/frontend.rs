@@ -252,6 +252,7 @@ impl Session {
                 turn.to_server.pass(turn.input, turn.place.clone());
             }
             tag::FUNCTION_CALL => {
+                self.ran_unseen = true;
                 self.send_round(turn, Entry::forward(Request::FunctionCall, self.copies_ended));
             }
             other => {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::outbox::Outbox;
-use super::parameters::{self, Parameters, Settings};
+use super::parameters::{Parameters, Settings};
 use super::pins;
 use super::pipeline::{Entry, Internal, Pipeline, Request};
 use super::portals::Portals;
@@ -97,6 +97,10 @@ pub struct Session {
     /// A setting was changed since the last ReadyForQuery.
     pub(super) settings_followed: bool,
     pub(super) sequences: Sequences,
+    /// Tells sessions apart.
+    pub(super) identity: Arc<()>,
+    /// Code that cannot be seen has run on the server.
+    pub(super) ran_unseen: bool,
     pub(super) statements: ClientStatements,
     pub(super) portals: Portals,
     pub(super) pipeline: Pipeline,
@@ -176,6 +180,8 @@ impl Session {
             local_settings: false,
             settings_followed: false,
             sequences: Sequences::default(),
+            identity: Arc::default(),
+            ran_unseen: false,
             statements: ClientStatements::default(),
             portals: Portals::default(),
             pipeline: Pipeline::default(),
@@ -211,10 +217,10 @@ impl Session {
     pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox) {
         debug_assert!(!self.attached && self.pipeline.is_empty());
         self.attached = true;
-        if parameters::same(&server.applied, self.parameters.current()) {
+        if server.is_at_settings(self.parameters.current(), &self.identity) {
             return;
         }
-        match parameters::sync_sql(&server.applied, self.parameters.current()) {
+        match server.sync_sql(self.parameters.current(), &self.identity) {
             Some(sql) => self.ask(Internal::Settings, &sql, to_server),
             None => server.applied = self.parameters.current().clone(),
         }
@@ -232,7 +238,11 @@ impl Session {
         self.attached = false;
         self.portals.clear();
         self.leave_sequences(&mut server.sequences);
+        if std::mem::take(&mut self.ran_unseen) {
+            server.unseen = Some(self.identity.clone());
+        }
         if self.parting {
+            server.unseen = None;
             server.sequences.clear();
             server.prepared.clear();
             server.unnamed = None;

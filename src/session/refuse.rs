@@ -1,9 +1,11 @@
 //! Requests that fail before any server saw them.
 
+use std::sync::Arc;
+
 use super::frontend::next_message;
 use super::machine::{PoolMode, Session};
 use super::outbox::Outbox;
-use super::parameters::{self, Settings};
+use super::parameters::Settings;
 use super::reported::Reported;
 use super::server::ServerState;
 use crate::wire::error_response::PgError;
@@ -46,8 +48,8 @@ impl Session {
 
 impl ServerState {
     /// Returns the SQL that takes the server back to how it was after connecting, if its settings differ.
-    pub fn reset_sql(&self) -> Option<String> {
-        parameters::sync_sql(&self.applied, &Settings::default())
+    pub fn reset_sql(&mut self) -> Option<String> {
+        self.sync_sql(&Settings::default(), &Arc::default())
     }
 
     /// Notes that this was done.

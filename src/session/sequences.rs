@@ -62,8 +62,6 @@ impl Memory {
 /// What a session knows of its own sequence values.
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
-    /// Names the session.
-    me: Arc<()>,
     /// The server it wrote on last.
     home: Option<Arc<()>>,
     /// It may have advanced a sequence on the server it has now.
@@ -94,7 +92,7 @@ impl Session {
         }
         self.sequences.asked |= asks;
         let keeps = turn.context.keeps_sequences && advances;
-        let foreign = !self.sequences.advanced && turn.server.sequences.is_foreign_to(&self.sequences.me);
+        let foreign = !self.sequences.advanced && turn.server.sequences.is_foreign_to(&self.identity);
         if (asks || keeps) && foreign && self.status != TransactionStatus::Failed {
             self.discard_sequences(turn, within);
         }
@@ -137,7 +135,7 @@ impl Session {
     /// Leaves a server: notes whose values it remembers now.
     pub(super) fn leave_sequences(&mut self, memory: &mut Memory) {
         if std::mem::take(&mut self.sequences.advanced) {
-            memory.add(&self.sequences.me);
+            memory.add(&self.identity);
             if !self.sequences.home.as_ref().is_some_and(|home| memory.is_at(home)) {
                 self.sequences.home = Some(memory.place.clone());
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::parameters::Settings;
+use super::parameters::{self, Settings};
 use super::reported::Reported;
 use super::sequences::Memory;
 use super::statements::Statement;
@@ -22,6 +22,8 @@ pub struct ServerState {
     pub(super) prepared: ServerStatements,
     /// The shared statement that is its unnamed one, if it is one of ours.
     pub(super) unnamed: Option<Arc<Statement>>,
+    /// The session in which code ran that may have changed settings unseen (a function's body).
+    pub(super) unseen: Option<Arc<()>>,
     /// Whose sequence values it remembers.
     pub(super) sequences: Memory,
 }
@@ -34,6 +36,7 @@ impl ServerState {
             reported: Reported::new(reported),
             prepared: ServerStatements::default(),
             unnamed: None,
+            unseen: None,
             sequences: Memory::default(),
         }
     }
@@ -56,6 +59,23 @@ impl ServerState {
     /// Takes the count of prepared statements that were there when needed, and that were not.
     pub fn take_lookups(&mut self) -> Lookups {
         std::mem::take(&mut self.prepared.found)
+    }
+
+    /// Returns the SQL that brings it to `wanted` for the session `session`; `None` when nothing is to be done. Where
+    /// another session may have changed settings unseen, all are reset first.
+    pub(super) fn sync_sql(&mut self, wanted: &Settings, session: &Arc<()>) -> Option<String> {
+        if self.unseen.as_ref().is_none_or(|unseen| Arc::ptr_eq(unseen, session)) {
+            return parameters::sync_sql(&self.applied, wanted);
+        }
+        self.unseen = None;
+        let all = parameters::sync_sql(&Settings::default(), wanted).unwrap_or_default();
+        Some(format!("RESET ROLE;RESET SESSION AUTHORIZATION;RESET ALL;{all}"))
+    }
+
+    /// Tells whether it has the settings `wanted`, for the session `session`.
+    pub(super) fn is_at_settings(&self, wanted: &Arc<Settings>, session: &Arc<()>) -> bool {
+        parameters::same(&self.applied, wanted)
+            && self.unseen.as_ref().is_none_or(|unseen| Arc::ptr_eq(unseen, session))
     }
 
     /// Tells whether this is the server that [`Session::sequence_home`](super::Session::sequence_home) names.

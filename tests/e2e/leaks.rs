@@ -7,6 +7,8 @@ use crate::story::{Story, backends};
 const STATES: &[(&str, &[&str])] = &[
     ("settings", &["SET work_mem = '7MB'", "SET search_path = pg_catalog", "SET TIME ZONE 'Asia/Tokyo'"]),
     ("a setting by function", &["SELECT set_config('statement_timeout', '55s', false)"]),
+    ("settings within a function", &["SELECT sets()"]),
+    ("settings within a block", &["DO $$ BEGIN SET work_mem = '5MB'; SET ROLE demo_other; END $$"]),
     ("session characteristics", &["SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"]),
     ("local settings", &["BEGIN; SET LOCAL work_mem = '9MB'"]),
     ("a setting in a transaction", &["BEGIN; SET work_mem = '8MB'; SAVEPOINT s; SET jit = off"]),
@@ -67,7 +69,8 @@ fn nothing_of_a_client_is_seen_by_the_next_one_on_its_server() {
     let mut oracle = story.direct("a", "postgres");
     oracle.sql(
         "CREATE ROLE demo_other; GRANT demo_other TO demo; CREATE TABLE t (n int); CREATE TABLE locked (n int);
-         GRANT ALL ON t, locked TO demo, demo_other",
+         GRANT ALL ON t, locked TO demo, demo_other;
+         CREATE FUNCTION sets() RETURNS text LANGUAGE sql AS $$ SELECT set_config('jit', 'off', false) $$",
     );
     let mut holder = story.direct("a", "postgres");
     holder.sql("BEGIN; LOCK TABLE locked");
@@ -226,5 +229,6 @@ fn assert_clean(client: &mut Raw, fresh: &str, after: &str) {
 }
 
 fn settings(client: &mut Raw) -> String {
-    client.sql("SELECT name, setting FROM pg_settings ORDER BY name")
+    // A language that was used brings settings of its own.
+    client.sql("SELECT name, setting FROM pg_settings WHERE name NOT LIKE 'plpgsql.%' ORDER BY name")
 }
