@@ -146,7 +146,7 @@ keys! {
     "auth.verifier_file" Kind::Path, "", Reload,
         "File of lines \"user\" \"verifier\", asked before the primary",
         "for users that must be able to log in while no server answers";
-    "auth.auth_query" Kind::Text, r#""SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin AND (rolvaliduntil IS NULL OR rolvaliduntil > pg_catalog.now())""#, Reload,
+    "auth.auth_query" Kind::Text, r#""SELECT rolname, rolpassword, rolcanlogin FROM pg_catalog.pg_authid WHERE rolname = $1 AND (rolvaliduntil IS NULL OR rolvaliduntil > pg_catalog.now())""#, Reload,
         "Query that yields name and verifier of user $1, run on the primary as cluster.user",
         "needs a superuser; name a SECURITY DEFINER function here to do without, and qualify every name";
     "auth.login_timeout" DURATION, r#""60s""#, Reload,

@@ -213,9 +213,12 @@ impl Incoming {
             (rule.method, rule.client_cert)
         };
         let asks = !matches!(method, Method::Reject | Method::Trust | Method::Cert);
-        let verifier = match asks {
-            true => shared.verifier(&request.user, worker.home).await?,
-            false => shared.settings.load().verifier_file.get(&request.user).flatten().cloned(),
+        let (verifier, permitted) = match asks {
+            true => {
+                let login = shared.login_of(&request.user, worker.home).await?;
+                (login.verifier, login.permitted)
+            }
+            false => (shared.settings.load().verifier_file.get(&request.user).flatten().cloned(), true),
         };
         let facts = LoginFacts {
             user: request.user.clone(),
@@ -229,6 +232,10 @@ impl Incoming {
         let result = self.exchange(&mut login).await;
         if let Err(Failure::Told(_)) = result {
             shared.forget_verifier(&request.user);
+        }
+        if result.is_ok() && !permitted {
+            let message = format!("role \"{}\" is not permitted to log in", request.user);
+            return Err(PgError::fatal(SqlState::INVALID_AUTHORIZATION, message).into());
         }
         result
     }

@@ -32,29 +32,44 @@ pub struct Verifiers {
 
 #[derive(Clone, Debug)]
 struct Known {
-    verifier: Option<Verifier>,
+    login: Login,
     asked_at: Instant,
 }
 
+/// What the primary knows of a user's login.
+#[derive(Clone, Debug)]
+pub(super) struct Login {
+    /// What a password is checked against; `None` when no password lets the user in.
+    pub verifier: Option<Verifier>,
+    /// Whether the role has LOGIN. Who has proved to be a user without it is told so, and nobody else.
+    pub permitted: bool,
+}
+
+impl Login {
+    fn of(verifier: Option<Verifier>) -> Self {
+        Login { verifier, permitted: true }
+    }
+}
+
 impl Shared {
-    /// Returns what `user`'s login is checked against: `None` when it cannot log in with a password.
-    pub(super) async fn verifier(&self, user: &str, home: Home) -> Result<Option<Verifier>, PgError> {
+    /// Returns what `user`'s login is checked against.
+    pub(super) async fn login_of(&self, user: &str, home: Home) -> Result<Login, PgError> {
         let settings = self.settings.load();
         if let Some(listed) = settings.verifier_file.get(user) {
-            return Ok(listed.cloned());
+            return Ok(Login::of(listed.cloned()));
         }
         let known = self.verifiers.get(user);
         let usable = |limit| known.as_ref().filter(|known| known.asked_at.elapsed() < limit);
         if let Some(fresh) = usable(FRESH) {
-            return Ok(fresh.verifier.clone());
+            return Ok(fresh.login.clone());
         }
-        match self.ask_for_verifier(user, home, &settings.auth_query).await {
-            Ok(verifier) => {
-                self.verifiers.put(user, &verifier);
-                Ok(verifier)
+        match self.ask_for_login(user, home, &settings.auth_query).await {
+            Ok(login) => {
+                self.verifiers.put(user, &login);
+                Ok(login)
             }
             Err(error) => match usable(USABLE) {
-                Some(stale) => Ok(stale.verifier.clone()),
+                Some(stale) => Ok(stale.login.clone()),
                 None => {
                     tracing::warn!(event = "auth.query_failed", %error, "cannot check logins");
                     let message = "cannot check the password: no server answers";
@@ -69,12 +84,7 @@ impl Shared {
         self.verifiers.known.lock().expect("no panic happens under this lock").remove(user);
     }
 
-    async fn ask_for_verifier(
-        &self,
-        user: &str,
-        home: Home,
-        query: &str,
-    ) -> Result<Option<Verifier>, String> {
+    async fn ask_for_login(&self, user: &str, home: Home, query: &str) -> Result<Login, String> {
         // While there is no primary a standby knows as well.
         let snapshot = self.snapshot();
         let node = snapshot.primary.or_else(|| snapshot.readable_standbys().next().map(|view| view.node.id));
@@ -87,7 +97,7 @@ impl Shared {
         match ask::ask(&mut server, &sql, PATIENCE).await {
             Ok(rows) => {
                 server.release();
-                Ok(rows.first().and_then(|row| read_row(row)))
+                Ok(rows.first().map_or(Login::of(None), |row| read_row(row)))
             }
             Err(AskError::Refused(error)) => {
                 server.release();
@@ -98,9 +108,12 @@ impl Shared {
     }
 }
 
-/// Reads a row: name and verifier, as `PgBouncer`'s `auth_query` returns them, or the verifier alone.
-fn read_row(row: &[Option<String>]) -> Option<Verifier> {
-    Verifier::from_rolpassword(row.get(1).or(row.first())?.as_deref()?)
+/// Reads a row: name and verifier, as `PgBouncer`'s `auth_query` returns them, or the verifier alone. A third column
+/// tells whether the role may log in.
+fn read_row(row: &[Option<String>]) -> Login {
+    let verifier = row.get(1).or(row.first()).and_then(Option::as_deref);
+    let permitted = row.get(2).is_none_or(|permitted| permitted.as_deref() == Some("t"));
+    Login { verifier: verifier.and_then(Verifier::from_rolpassword), permitted }
 }
 
 /// Runs `query` where nothing that the login's own settings name comes before the system catalogs.
@@ -117,7 +130,7 @@ impl Verifiers {
         self.known.lock().expect("no panic happens under this lock").get(user).cloned()
     }
 
-    fn put(&self, user: &str, verifier: &Option<Verifier>) {
+    fn put(&self, user: &str, login: &Login) {
         let mut known = self.known.lock().expect("no panic happens under this lock");
         if known.len() >= MAX_REMEMBERED {
             known.retain(|_, entry| entry.asked_at.elapsed() < FRESH);
@@ -125,7 +138,7 @@ impl Verifiers {
                 return;
             }
         }
-        known.insert(user.into(), Known { verifier: verifier.clone(), asked_at: Instant::now() });
+        known.insert(user.into(), Known { login: login.clone(), asked_at: Instant::now() });
     }
 }
 
@@ -141,10 +154,15 @@ mod tests {
     #[test]
     fn the_verifier_stands_alone_or_behind_the_name() {
         let verifier = Some("md5abcdefabcdefabcdefabcdefabcdefab".to_owned());
-        assert!(read_row(std::slice::from_ref(&verifier)).is_some());
-        assert!(read_row(&[Some("ann".to_owned()), verifier]).is_some());
-        assert!(read_row(&[Some("ann".to_owned()), None]).is_none());
-        assert!(read_row(&[None]).is_none());
-        assert!(read_row(&[]).is_none());
+        let name = Some("ann".to_owned());
+        assert!(read_row(std::slice::from_ref(&verifier)).verifier.is_some());
+        assert!(read_row(&[name.clone(), verifier.clone()]).verifier.is_some());
+        assert!(read_row(&[name.clone(), None]).verifier.is_none());
+        assert!(read_row(&[None]).verifier.is_none());
+        assert!(read_row(&[]).verifier.is_none());
+        let permitted =
+            |told: &str| read_row(&[name.clone(), verifier.clone(), Some(told.to_owned())]).permitted;
+        assert!(read_row(&[name.clone(), verifier.clone()]).permitted);
+        assert!(permitted("t") && !permitted("f"));
     }
 }

@@ -8,6 +8,7 @@ mod demo;
 mod drivers;
 mod failures;
 mod leaks;
+mod logins;
 mod process;
 mod psql;
 mod raw;

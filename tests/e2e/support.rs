@@ -25,7 +25,11 @@ impl Bench {
 
     /// Any cluster, and further settings for the proxy (`pool.size = 5`).
     pub fn with(options: Options, settings: &[&str]) -> Bench {
-        let cluster = Cluster::start(options).unwrap_or_else(|error| panic!("{error}"));
+        Bench::before(Cluster::start(options).unwrap_or_else(|error| panic!("{error}")), settings)
+    }
+
+    /// A proxy in front of a cluster that runs already.
+    pub fn before(cluster: Cluster, settings: &[&str]) -> Bench {
         let mut proxy = ProxyOptions::new(BELLWETHER);
         proxy.settings = settings.iter().map(ToString::to_string).collect();
         let mut proxy = ProxyProcess::start(&cluster, proxy).unwrap_or_else(|error| panic!("{error}"));
