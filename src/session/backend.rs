@@ -219,8 +219,7 @@ impl Session {
         self.replay.stop();
         match tag {
             Some(tag) => self.follow(&class, place, &bound, tag, server),
-            // Some of the rows: what the statement leaves may be there.
-            None => self.suspect(&class, place),
+            None => self.follow_suspended(&class, place, &bound),
         }
         Ok(())
     }

@@ -29,6 +29,28 @@ impl Session {
             self.may_have_begun = true;
             self.follow_transaction(transaction, tag);
         }
+        self.follow_settings(effects, bound);
+        self.follow_prepared(effects, server);
+        if let Some(discard) = effects.discard {
+            self.follow_discard(discard, server);
+        }
+        self.schema_changed |= effects.ddl;
+        self.follow_leftovers(effects);
+    }
+
+    /// Follows a statement that has returned some of its rows: what its functions do is done, and no
+    /// CommandComplete may ever come.
+    pub(super) fn follow_suspended(&mut self, class: &Classified, place: usize, bound: &[SettingChange]) {
+        match class.statements.get(place) {
+            Some(effects) => {
+                self.follow_settings(effects, bound);
+                self.follow_leftovers(effects);
+            }
+            None => self.suspect(class, place),
+        }
+    }
+
+    fn follow_settings(&mut self, effects: &Effects, bound: &[SettingChange]) {
         let direct =
             effects.settings.iter().filter(|change| !matches!(change, SettingChange::SetFromBind { .. }));
         for change in direct.chain(bound) {
@@ -37,11 +59,9 @@ impl Session {
         if !effects.settings.is_empty() {
             self.settings_changed();
         }
-        self.follow_prepared(effects, server);
-        if let Some(discard) = effects.discard {
-            self.follow_discard(discard, server);
-        }
-        self.schema_changed |= effects.ddl;
+    }
+
+    fn follow_leftovers(&mut self, effects: &Effects) {
         self.ran_unseen |= effects.may_leave.intersects(SessionState::OPAQUE_CODE);
         let lasting = effects.may_leave.without(ASKED);
         self.pinned = self.pinned.union(lasting);
@@ -53,7 +73,7 @@ impl Session {
         }
     }
 
-    /// Notes what statement number `place` may have left before it failed or was suspended.
+    /// Notes what statement number `place` may have left before it failed.
     pub(super) fn suspect(&mut self, class: &Classified, place: usize) {
         let left = match class.statements.get(place) {
             Some(effects) => effects.may_leave,

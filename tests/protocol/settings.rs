@@ -131,6 +131,10 @@ fn set_config_with_literals_and_with_values() {
         world.says(&local.concat(), "1, 2, D:6, C:SELECT 1, Z:I");
         is(world, "a.x", "5");
         assert_eq!(world.clients[0].session.pin_names().count(), 0);
+        // With a row limit the portal is only suspended, but the function was called.
+        let limited = [parse("", "select set_config('a.x', '7', false)"), bind("", "", &[]), execute("", 1)];
+        world.says(&[limited.concat(), sync()].concat(), "1, 2, D:7, s, Z:I");
+        is(world, "a.x", "7");
     });
 }
 

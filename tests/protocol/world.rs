@@ -39,7 +39,7 @@ pub fn every_cut(script: impl Fn(&mut World)) {
 /// A server and the state of its session as the pool keeps it.
 pub struct Server {
     pub fake: Fake,
-    state: Option<ServerState>,
+    pub state: Option<ServerState>,
     /// On its way to the session, and not dealt with.
     unread: Vec<u8>,
 }
