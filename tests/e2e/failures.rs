@@ -112,8 +112,9 @@ fn the_primary_dies_and_another_takes_over() {
     idle.sql("SET application_name = 'idle'; INSERT INTO d.w VALUES (-1)");
     prepared.prepare("insert", "INSERT INTO d.w VALUES ($1::int)");
     assert_eq!(prepared.execute("insert", &["-2"]).failure, None);
-    in_transaction.sql("BEGIN; INSERT INTO d.w VALUES (-3)");
     cluster.wait_replayed().expect("the standbys replay");
+    // After the wait: what is not committed is not sent until something else is.
+    in_transaction.sql("BEGIN; INSERT INTO d.w VALUES (-3)");
 
     let stop = AtomicBool::new(false);
     let (written, failures, longest_read) = std::thread::scope(|scope| {
