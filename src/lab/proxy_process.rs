@@ -26,6 +26,8 @@ pub struct ProxyOptions {
     pub port: Option<u16>,
     /// The port wished for HTTP, likewise.
     pub http_port: Option<u16>,
+    /// A Unix socket to listen on as well, named as libpq looks for it (`.s.PGSQL.6432` in some directory).
+    pub unix_socket: Option<PathBuf>,
     /// Further settings, each one line of the configuration file with its key in full: `pool.size = 5`. A key
     /// the lab sets itself is replaced.
     pub settings: Vec<String>,
@@ -34,7 +36,13 @@ pub struct ProxyOptions {
 impl ProxyOptions {
     /// A proxy run from `binary`, on any free ports, with default settings.
     pub fn new(binary: impl Into<PathBuf>) -> ProxyOptions {
-        ProxyOptions { binary: binary.into(), port: None, http_port: None, settings: Vec::new() }
+        ProxyOptions {
+            binary: binary.into(),
+            port: None,
+            http_port: None,
+            unix_socket: None,
+            settings: Vec::new(),
+        }
     }
 
     /// Adds one setting, as in `pool.size = 5`.
@@ -68,7 +76,8 @@ impl ProxyProcess {
         let nth = COUNT.fetch_add(1, Ordering::Relaxed);
         let port = wished_or_any(options.port)?;
         let http_port = wished_or_any(options.http_port)?;
-        let base = base_settings(cluster, port.number(), http_port.number())?;
+        let socket = options.unix_socket.as_deref();
+        let base = base_settings(cluster, port.number(), http_port.number(), socket)?;
         let mut proxy = ProxyProcess {
             child: None,
             port,
@@ -278,9 +287,16 @@ fn wished_or_any(wished: Option<u16>) -> Result<Port, Error> {
     }
 }
 
-fn base_settings(cluster: &Cluster, port: u16, http_port: u16) -> Result<Vec<(String, String)>, Error> {
+fn base_settings(
+    cluster: &Cluster,
+    port: u16,
+    http_port: u16,
+    socket: Option<&Path>,
+) -> Result<Vec<(String, String)>, Error> {
+    let socket = socket.map(|path| format!("unix:{}", path.display()));
+    let listen: Vec<String> = [format!("127.0.0.1:{port}")].into_iter().chain(socket).collect();
     let mut base = vec![
-        ("listen".to_owned(), format!("\"127.0.0.1:{port}\"")),
+        ("listen".to_owned(), format!("{listen:?}")),
         ("http.listen".to_owned(), format!("\"127.0.0.1:{http_port}\"")),
         ("cluster.user".to_owned(), "\"bellwether\"".to_owned()),
         ("cluster.password".to_owned(), "\"bellwether\"".to_owned()),

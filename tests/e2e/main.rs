@@ -6,6 +6,7 @@
 mod cancel;
 mod demo;
 mod drivers;
+mod encryption;
 mod failures;
 mod leaks;
 mod logins;
@@ -13,6 +14,7 @@ mod process;
 mod psql;
 mod raw;
 mod raw_protocol;
+mod replication;
 mod routing;
 mod schema_changes;
 mod sessions;

@@ -1,5 +1,6 @@
 //! What every end-to-end test needs: a cluster, the proxy in front, and clients.
 
+pub mod certificates;
 pub mod raw;
 
 use std::path::{Path, PathBuf};
