@@ -122,6 +122,12 @@ impl Registry {
         self.pools().into_iter().filter(of_user).for_each(|pool| pool.retire_all());
     }
 
+    /// Closes the connections to `database`, idle ones now and the others at their release: it is to be dropped.
+    pub fn retire_database(&self, database: &str) {
+        let of_database = |pool: &Arc<Pool>| **pool.identity().database() == *database;
+        self.pools().into_iter().filter(of_database).for_each(|pool| pool.retire_all());
+    }
+
     /// Does what is due by the clock in every pool, for ever; to be run as one task, on worker `home`.
     ///
     /// Waits, idleness, lifetimes and minimum sizes are looked at a few times within the shortest of the waiting

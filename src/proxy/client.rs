@@ -117,6 +117,10 @@ impl ClientTask {
             self.identity.note_sequences();
         }
         self.client.set_running(self.session.is_running());
+        if let Some(database) = self.session.take_dropped_database() {
+            // DROP DATABASE itself waits a few seconds for the others to be gone (CountOtherDBBackends()).
+            self.worker.shared.registry.retire_database(&database);
+        }
         let sent = relay.push_to_server(dealt_with).await;
         if sent.is_err() {
             self.server_lost(None)?;

@@ -146,6 +146,7 @@ pub struct Session {
     pub(super) only_fabricated: bool,
     pub(super) flush: bool,
     pub(super) schema_changed: bool,
+    pub(super) drops_database: Option<Box<str>>,
     pub(super) replay: Replay,
 }
 
@@ -209,6 +210,7 @@ impl Session {
             only_fabricated: false,
             flush: false,
             schema_changed: false,
+            drops_database: None,
             replay: Replay::default(),
         }
     }
@@ -321,6 +323,11 @@ impl Session {
     /// Takes the note that the schema was changed by this session.
     pub fn take_schema_changed(&mut self) -> bool {
         std::mem::take(&mut self.schema_changed)
+    }
+
+    /// Takes the name of a database that the client is about to drop: nobody else may be connected to it.
+    pub fn take_dropped_database(&mut self) -> Option<Box<str>> {
+        self.drops_database.take()
     }
 
     /// Takes the client's messages that are to be shown to [`frontend`](Self::frontend) again.

@@ -16,6 +16,7 @@ impl Session {
             let text = frontend::query(turn.body())?;
             let class = self.classify(text, turn.context);
             self.before_sequences(&class, turn, within);
+            self.note_dropped_database(&class);
             matters(&class).then_some(class)
         } else {
             // Too long to be read: it may have changed any setting.
@@ -50,10 +51,18 @@ impl Session {
             return Ok(());
         };
         self.lend_to_group(&portal.class, turn);
+        self.note_dropped_database(&portal.class);
         let holds_back = self.holds_back(&portal.class, &portal.bound);
         let entry = Entry::forward(Request::Execute, self.copies_ended);
         self.send(turn, Entry { class: Some(portal.class), bound: portal.bound, holds_back, ..entry });
         Ok(())
+    }
+
+    fn note_dropped_database(&mut self, class: &Classified) {
+        let dropped = class.statements.iter().find_map(|effects| effects.drops_database.as_ref());
+        if let Some(database) = dropped {
+            self.drops_database = Some(database.clone());
+        }
     }
 
     /// Lends what `class` speaks of until the end of the group. EXECUTE is looked at by the server when its portal is

@@ -60,6 +60,8 @@ pub struct Effects {
     pub may_clear: bool,
     /// Calls `nextval()` or `setval()` by name; writes may call them unseen.
     pub advances_sequence: bool,
+    /// The database that it drops: nobody may be connected to that, not even an idle connection of a pool.
+    pub drops_database: Option<Box<str>>,
     /// Changes the schema, so prepared plans and cached facts may be out of date.
     pub ddl: bool,
 }
@@ -74,6 +76,7 @@ impl Effects {
             && self.may_leave.is_empty()
             && !self.may_clear
             && !self.ddl
+            && self.drops_database.is_none()
     }
 }
 

@@ -248,3 +248,19 @@ fn session_mode_by_database_and_by_user() {
     client.reset();
     story.settled(&mut oracle, "session mode by user");
 }
+
+#[test]
+fn a_database_can_be_dropped_although_its_pool_has_idle_servers() {
+    let story = Story::with(1, &[]);
+    let port = story.bench.proxy.port();
+    let mut admin = Raw::try_connect(port, "postgres", "postgres", &[]).expect("a login");
+    admin.sql("CREATE DATABASE short_lived");
+    let mut guest = Raw::try_connect(port, "postgres", "short_lived", &[]).expect("a login");
+    guest.sql("BEGIN; CREATE TABLE t (n int); COMMIT");
+    guest.terminate();
+    let mut oracle = story.direct("a", "postgres");
+    let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'short_lived' AND state = 'idle'";
+    eventually("its server is idle", || oracle.sql(idle) == "1");
+    admin.sql("DROP DATABASE short_lived");
+    assert_eq!(oracle.sql("SELECT count(*) FROM pg_database WHERE datname = 'short_lived'"), "0");
+}

@@ -107,6 +107,7 @@ fn creates(node: Node<'_>, findings: &mut Findings) -> bool {
         Node::CreateRangeStmt(it) => findings.created(schema_of(it.type_name()), false),
         Node::CreateDomainStmt(it) => findings.created(schema_of(it.domainname()), false),
         Node::DefineStmt(it) => findings.created(schema_of(it.defnames()), false),
+        Node::DropdbStmt(it) => findings.effects.drops_database = it.dbname().map(Into::into),
         Node::DropStmt(_) | Node::DropOwnedStmt(_) | Node::AlterObjectSchemaStmt(_) => {
             findings.effects.ddl = true;
             findings.effects.may_clear = true;
@@ -143,7 +144,6 @@ fn is_harmless(node: Node<'_>) -> bool {
             | Node::AlterDatabaseStmt(_)
             | Node::AlterDatabaseSetStmt(_)
             | Node::AlterDatabaseRefreshCollStmt(_)
-            | Node::DropdbStmt(_)
             | Node::CreateTableSpaceStmt(_)
             | Node::AlterTableSpaceOptionsStmt(_)
             | Node::DropTableSpaceStmt(_)
