@@ -100,8 +100,8 @@ impl Session {
             tag::COMMAND_COMPLETE => self.complete(Some(body), server)?,
             tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => self.complete(None, server)?,
             tag::PARSE_COMPLETE => {
-                if let Some(statement) = self.pop(Request::Parse)?.prepares {
-                    server.prepared.confirm(&statement);
+                if let Some(sent) = self.pop(Request::Parse)?.prepares {
+                    server.prepared.confirm(&sent);
                 }
             }
             tag::BIND_COMPLETE => drop(self.pop(Request::Bind)?),

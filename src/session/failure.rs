@@ -85,7 +85,7 @@ impl Session {
         while let Some(entry) = entries.next() {
             let failed = entries.peek().is_none();
             match (entry.request, entry.prepares) {
-                (Request::Parse | Request::Close, Some(statement)) => server.prepared.doubt(statement),
+                (Request::Parse | Request::Close, Some(undone)) => server.prepared.doubt(undone),
                 (Request::Parse, None) => server.unnamed = None,
                 _ => {}
             }

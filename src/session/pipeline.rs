@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::statements::{Named, Statement};
+use super::server::Sent;
+use super::statements::Named;
 use crate::sql::{Classified, SettingChange};
 use crate::wire::error_response::PgError;
 
@@ -89,7 +90,7 @@ pub struct Entry {
     /// Ours, and why.
     pub internal: Option<Internal>,
     /// For Parse: the statement being prepared on the server under its shared name.
-    pub prepares: Option<Arc<Statement>>,
+    pub prepares: Option<Sent>,
     /// For Parse and Close: the client's name concerned.
     pub renamed: Option<Renamed>,
     /// For Query and Execute: what it does, unless that is nothing beyond its rows.

@@ -114,11 +114,12 @@ impl Session {
         for closed in room.into_iter().chain(outdated.or(doubtful)) {
             write::close_statement(turn.out(), &closed.server_name);
             let entry = Entry::internal(Request::Close, Internal::Helper);
-            self.pipeline.push(Entry { prepares: Some(closed), ..entry });
+            let prepares = Some(turn.server.prepared.send(closed));
+            self.pipeline.push(Entry { prepares, ..entry });
         }
         write::parse(turn.out(), &statement.server_name, &statement.text, &statement.types);
-        turn.server.prepared.insert(statement.clone(), generation, self.round);
-        self.pipeline.push(Entry { prepares: Some(statement), ..entry });
+        let prepares = Some(turn.server.prepared.insert(statement, generation, self.round));
+        self.pipeline.push(Entry { prepares, ..entry });
     }
 
     /// Passes a Parse on that is too long to be kept: it exists under the client's name on this server only.

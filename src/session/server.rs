@@ -107,7 +107,16 @@ struct OnServer {
     outdated: bool,
     /// The round of the session in which it was sent, until the server has confirmed it.
     unconfirmed: Option<u64>,
+    /// Tells the last Parse or Close sent for it from those before.
+    sent: u64,
     last_use: u64,
+}
+
+/// A Parse or Close of a shared statement, as it stands in the queue of requests.
+#[derive(Debug)]
+pub(super) struct Sent {
+    statement: Arc<Statement>,
+    sent: u64,
 }
 
 impl ServerStatements {
@@ -135,27 +144,50 @@ impl ServerStatements {
         presence
     }
 
-    /// Notes that the server was sent a Parse of `statement` in `round`.
-    pub fn insert(&mut self, statement: Arc<Statement>, generation: u64, round: u64) {
-        self.uses += 1;
-        let (last_use, unconfirmed) = (self.uses, Some(round));
-        let known = OnServer { statement, generation, outdated: false, unconfirmed, last_use };
+    /// Notes that the server is sent a Parse of `statement` in `round`.
+    pub fn insert(&mut self, statement: Arc<Statement>, generation: u64, round: u64) -> Sent {
+        let sent = self.send(statement);
+        let (last_use, unconfirmed, statement) = (sent.sent, Some(round), sent.statement.clone());
+        let known =
+            OnServer { statement, generation, outdated: false, unconfirmed, sent: last_use, last_use };
         self.by_id.insert(known.statement.id, known);
+        sent
     }
 
-    /// Notes that the server has parsed `statement`.
-    pub fn confirm(&mut self, statement: &Statement) {
-        if let Some(known) = self.by_id.get_mut(&statement.id) {
+    /// Notes that the server is sent a Close of `statement`.
+    pub fn send(&mut self, statement: Arc<Statement>) -> Sent {
+        self.uses += 1;
+        Sent { statement, sent: self.uses }
+    }
+
+    /// Notes that the server has carried out the Parse `done`.
+    pub fn confirm(&mut self, done: &Sent) {
+        if let Some(known) = self.by_id.get_mut(&done.statement.id)
+            && known.sent == done.sent
+        {
             known.unconfirmed = None;
-            known.outdated = false;
         }
     }
 
-    /// Notes that a Parse or Close of `statement` was not carried out, so that the server may have it or not.
-    pub fn doubt(&mut self, statement: Arc<Statement>) {
-        let last_use = self.uses;
-        let known = OnServer { statement, generation: 0, outdated: true, unconfirmed: None, last_use };
-        self.by_id.insert(known.statement.id, known);
+    /// Notes that the Parse or Close `undone` was not carried out, so that the server may have the statement or not.
+    pub fn doubt(&mut self, undone: Sent) {
+        let Sent { statement, sent } = undone;
+        match self.by_id.get_mut(&statement.id) {
+            // What was sent later decides, and begins with a Close.
+            Some(known) if known.sent > sent => {}
+            Some(known) => known.outdated = true,
+            None => {
+                let known = OnServer {
+                    statement,
+                    generation: 0,
+                    outdated: true,
+                    unconfirmed: None,
+                    sent,
+                    last_use: sent,
+                };
+                self.by_id.insert(known.statement.id, known);
+            }
+        }
     }
 
     /// Notes that the server does not have it, or that it is to be closed.
@@ -208,11 +240,11 @@ mod tests {
         let mut table = StatementTable::new(0);
         let [a, b, c] = [b"a", b"b", b"c"].map(|text| table.intern(text, b"", 0, class));
         let mut server = ServerStatements::default();
-        server.insert(a.clone(), 1, 7);
+        let sent = server.insert(a.clone(), 1, 7);
         server.insert(b.clone(), 1, 7);
         assert_eq!(server.touch(&a, 1, 7), Presence::Current);
         assert_eq!(server.touch(&a, 1, 8), Presence::Outdated);
-        server.confirm(&a);
+        server.confirm(&sent);
         assert_eq!(server.touch(&a, 1, 8), Presence::Current);
         assert_eq!(server.touch(&a, 2, 8), Presence::Outdated);
         assert_eq!(server.touch(&c, 0, 8), Presence::Absent);
@@ -221,9 +253,10 @@ mod tests {
         assert_eq!(server.touch(&b, 1, 8), Presence::Absent);
         server.outdate();
         assert_eq!(server.touch(&a, 0, 8), Presence::Outdated);
-        server.insert(a.clone(), 0, 8);
+        let again = server.insert(a.clone(), 0, 8);
+        server.doubt(sent);
         assert_eq!(server.touch(&a, 0, 8), Presence::Current);
-        server.doubt(a.clone());
+        server.doubt(again);
         assert_eq!(server.touch(&a, 0, 8), Presence::Outdated);
     }
 }

@@ -13,11 +13,12 @@ use fastrand::Rng;
 const SEQUENCES: u64 = 1500;
 
 /// Numbers of sequences that failed once, with what they found.
-const ONCE_FAILED: [(u64, &str); 4] = [
+const ONCE_FAILED: [(u64, &str); 5] = [
     (2494, "a Query behind a group that failed did not drop the unnamed statement"),
     (4764, "the Sync of a helper behind a COPY was taken for one within it"),
     (4831, "known statements were taken to be prepared behind a BEGIN whose group failed later"),
     (6498, "set_config() by a portal with a row limit was not followed"),
+    (6968, "an answer to one Parse was taken for that to a later one of the same statement"),
 ];
 
 #[test]
@@ -72,7 +73,9 @@ fn sequence(seed: u64) {
     }
     world.scatter = true;
     for _ in 0..random.usize(5..40) {
-        let client = random.usize(..clients);
+        // A group that nobody waits for yet may run later through the proxy: nothing may happen in between.
+        let open = pairs.iter().position(|pair| pair.group);
+        let client = open.unwrap_or_else(|| random.usize(..clients));
         let (bytes, ends) = round(&mut random, &mut pairs[client]);
         pairs[client].direct.receive(&bytes);
         if pairs[client].direct.closed {
