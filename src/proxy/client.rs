@@ -170,10 +170,12 @@ impl ClientTask {
             self.session.backend(input, &mut server.state, &mut relay.to_client, &mut relay.to_server);
         self.worker.metrics.bytes(Direction::ToClient, relay.to_client.len() as u64);
         self.client.set_running(self.session.is_running());
-        if !relay.to_client.is_empty() {
+        // With a server that is lost, what has not been sent may yet be taken back.
+        let lost = matches!(step, BackendStep::Lost(_));
+        if !lost && !relay.to_client.is_empty() {
             self.session.answers_sent();
         }
-        if relay.push_to_client(dealt_with).await.is_err() {
+        if !lost && relay.push_to_client(dealt_with).await.is_err() {
             self.client_gone()?;
         }
         self.count_pins();
@@ -229,10 +231,20 @@ impl ClientTask {
     /// Goes on without the server, which is gone or no longer understood.
     fn server_lost(&mut self, error: Option<PgError>) -> Result<(), End> {
         let node = self.relay.server.as_ref().map(|server| server.node);
+        let standby = self.relay.server.as_ref().is_some_and(|server| server.in_hot_standby() == Some(true));
+        let relay = &mut self.relay;
+        let requests = standby
+            .then(|| self.session.server_lost_on_standby(relay.from_server.filled(), &mut relay.to_client))
+            .flatten();
         self.drop_server();
         if let Some(node) = node {
             tracing::info!(event = "server.lost", pid = self.client.pid, node = node.0, error = ?error);
             self.worker.shared.report(Trouble::Unreachable(node));
+        }
+        if let Some(requests) = requests {
+            tracing::debug!(event = "read.again", pid = self.client.pid);
+            self.relay.from_client.prepend(&requests);
+            return Ok(());
         }
         self.session.server_lost(error, &mut self.relay.to_client).map_err(End::Told)?;
         self.count_pins();

@@ -85,6 +85,30 @@ impl Session {
         Ok(())
     }
 
+    /// Takes the requests outstanding on a standby that is gone, to be run again on another server: nothing that ran
+    /// there can have changed anything. What waits of the answer in `to_client`, which refers to `input`, is taken back.
+    /// `None` if part of it has gone out, or if this is the second time: what
+    /// may have brought two servers down must not be tried on a third.
+    pub fn server_lost_on_standby(&mut self, input: &[u8], to_client: &mut Outbox) -> Option<Vec<u8>> {
+        let left = !self.pinned.union(self.suspected).is_empty();
+        let held = self.status != TransactionStatus::Idle || left || self.mode == PoolMode::Session;
+        if held || self.passing > 0 || self.answering.bytes > 0 {
+            return None;
+        }
+        let mark = self.replay.rewind_to(to_client.len())?;
+        to_client.rewind(input, mark);
+        for renamed in self.replay.take_renamed() {
+            self.statements.replace(&renamed.name, renamed.before);
+        }
+        let requests = self.replay.take();
+        self.forget_checkout();
+        self.group_open = false;
+        let entries: Vec<Entry> = self.pipeline.drain().collect();
+        let mut unknown = ServerState::new(Vec::new());
+        self.undo(entries.into_iter().rev(), &mut unknown);
+        Some(requests)
+    }
+
     fn forget_checkout(&mut self) {
         self.attached = false;
         self.busy = false;
