@@ -165,7 +165,7 @@ fn a_server_that_dies_in_use_ends_no_more_than_it_must() {
     let terminate = |oracle: &mut Raw, condition: &str| {
         backends(oracle, condition, 1);
         oracle.sql(&format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'demo' AND {condition}"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'demo' AND {condition}"
         ));
     };
     // Outside a transaction the statement fails, and the session lives.
