@@ -107,7 +107,10 @@ impl Session {
             tag::BIND_COMPLETE => drop(self.pop(Request::Bind)?),
             tag::CLOSE_COMPLETE => drop(self.pop(Request::Close)?),
             tag::PARAMETER_DESCRIPTION => self.expect(&[Request::Describe])?,
-            tag::ROW_DESCRIPTION | tag::NO_DATA => self.described()?,
+            tag::ROW_DESCRIPTION | tag::NO_DATA => {
+                let whole = place.len() == head.total;
+                self.described(whole.then_some(body), server)?;
+            }
             tag::FUNCTION_CALL_RESPONSE => {
                 self.expect(&[Request::FunctionCall])?;
                 self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
@@ -160,10 +163,13 @@ impl Session {
         self.pop_answered().ok_or_else(|| violation("an answer to nothing"))
     }
 
-    fn described(&mut self) -> Result<(), BackendStep> {
+    /// RowDescription (its body, unless that is too long), or NoData.
+    fn described(&mut self, body: Option<&[u8]>, server: &mut ServerState) -> Result<(), BackendStep> {
         self.expect(&[Request::Describe, Request::Query, Request::Execute])?;
-        if self.pipeline.head().is_some_and(|head| head.request == Request::Describe) {
-            self.pop_answered();
+        if self.pipeline.head().is_some_and(|head| head.request == Request::Describe)
+            && let Some(described) = self.pop_answered().and_then(|entry| entry.describes)
+        {
+            self.learn_shape(described, body, server);
         }
         Ok(())
     }

@@ -84,6 +84,10 @@ impl Session {
         let mut entries = entries.peekable();
         while let Some(entry) = entries.next() {
             let failed = entries.peek().is_none();
+            if entry.describes.is_some_and(|described| described.name.is_none()) {
+                // What waited for it goes on, and is skipped with it.
+                self.busy = false;
+            }
             match (entry.request, entry.prepares) {
                 (Request::Parse | Request::Close, Some(undone)) => server.prepared.doubt(undone),
                 (Request::Parse, None) => server.unnamed = None,
@@ -114,6 +118,9 @@ impl Session {
             // Whatever becomes of this request, no later one should meet the outdated plan.
             server.prepared.outdate();
             server.unnamed = None;
+            if self.relies_on_shape {
+                return false;
+            }
         } else if is_missing_statement(fields) {
             // Deallocated behind our back, by code that we cannot see.
             server.prepared.outdate();

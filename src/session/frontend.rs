@@ -7,6 +7,7 @@ use super::machine::{Context, Copying, FrontendStep, Session};
 use super::outbox::Outbox;
 use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::server::ServerState;
+use super::shapes::Ask;
 use crate::pg::SqlState;
 use crate::sql::{Classified, NeedsPrimary};
 use crate::wire::backend::TransactionStatus;
@@ -111,6 +112,11 @@ impl Session {
                 }
             }
             let mut turn = Turn { input, place: at..end, head, server, context, to_server };
+            match self.must_ask_shape(&mut turn) {
+                Ask::No => {}
+                Ask::More => return (at, FrontendStep::NeedInput),
+                Ask::Asked => return (at, FrontendStep::Busy),
+            }
             if let Err(error) = self.message(&mut turn, to_client) {
                 return (at, FrontendStep::Violation(violation(error)));
             }
@@ -224,6 +230,7 @@ impl Session {
         if self.pipeline.is_empty() && !self.group_open {
             if self.status == TransactionStatus::Idle {
                 self.replay.begin();
+                self.relies_on_shape = false;
             } else {
                 self.replay.stop();
             }

@@ -144,6 +144,10 @@ pub struct Session {
     pub(super) answering: Answering,
     /// What waits for the client is nothing but answers of our own.
     pub(super) only_fabricated: bool,
+    /// The client was ever told what rows a prepared statement returns.
+    pub(super) was_told: bool,
+    /// What the client executes now it expects to return the rows it was told of before.
+    pub(super) relies_on_shape: bool,
     pub(super) flush: bool,
     pub(super) schema_changed: bool,
     pub(super) drops_database: Option<Box<str>>,
@@ -208,6 +212,8 @@ impl Session {
             discarding: false,
             answering: Answering::default(),
             only_fabricated: false,
+            was_told: false,
+            relies_on_shape: false,
             flush: false,
             schema_changed: false,
             drops_database: None,

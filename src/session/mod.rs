@@ -29,6 +29,7 @@ mod reported;
 mod run;
 mod sequences;
 mod server;
+mod shapes;
 mod statements;
 
 pub use frontend::WHOLE_MESSAGE;

@@ -80,6 +80,17 @@ pub struct Renamed {
     pub before: Option<Named>,
 }
 
+/// What a Describe is about.
+#[derive(Debug)]
+pub struct Described {
+    /// Number of the shared statement.
+    pub statement: u64,
+    /// Which copy of it on the server.
+    pub copy: Option<u64>,
+    /// The name by which the client asked; `None` when we did.
+    pub name: Option<Box<[u8]>>,
+}
+
 /// One request.
 #[derive(Debug)]
 pub struct Entry {
@@ -97,6 +108,8 @@ pub struct Entry {
     pub class: Option<Arc<Classified>>,
     /// For Execute: settings changed by values bound.
     pub bound: Vec<SettingChange>,
+    /// For Describe: the named statement whose row description is the answer.
+    pub describes: Option<Described>,
     /// For Query: how many of its statements are complete.
     pub completed: usize,
     /// How many CopyDone or CopyFail the client had sent before: tells which Syncs fell into a COPY.
@@ -118,6 +131,7 @@ impl Entry {
             renamed: None,
             class: None,
             bound: Vec::new(),
+            describes: None,
             completed: 0,
             copies_ended,
             holds_back: false,

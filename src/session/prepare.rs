@@ -8,6 +8,7 @@ use super::pins::LARGE_STATEMENT;
 use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::portals::Portal;
 use super::server::Presence;
+use super::shapes::outdated_plan;
 use super::statements::{Named, SERVER_NAME_PREFIX, Statement};
 use crate::pg::SqlState;
 use crate::sql::{Classified, SessionState, SettingChange};
@@ -28,7 +29,7 @@ impl Session {
             return Ok(());
         }
         let (statement, generation) = self.intern(turn.context, parse);
-        let named = Named { statement: statement.clone(), generation, round: self.round };
+        let named = Named { statement: statement.clone(), generation, round: self.round, told: None };
         let before = self.statements.replace(parse.name, Some(named));
         let renamed = Some(Renamed { name: parse.name.into(), before });
         if parse.name.is_empty() {
@@ -144,7 +145,12 @@ impl Session {
             return Ok(());
         };
         let (statement, generation) = (named.statement.clone(), named.generation);
-        let round = self.round;
+        if self.shape_differs(turn, named) {
+            self.refuse(turn, outdated_plan());
+            return Ok(());
+        }
+        let (told, round) = (named.told, self.round);
+        self.rely_on_shape(turn, told);
         let portal = class_that_matters(&statement).map(|class| Portal {
             bound: resolve_bound(&class, bind.rest),
             class,
@@ -190,7 +196,7 @@ impl Session {
     }
 
     /// Puts a Parse in front of what needs `statement`, unless the server has it.
-    fn ensure_prepared(
+    pub(super) fn ensure_prepared(
         &mut self,
         turn: &mut Turn<'_, '_>,
         name: &[u8],
@@ -259,12 +265,7 @@ impl Session {
             self.forward(turn, Request::Describe);
             return Ok(());
         }
-        write::message(turn.out(), tag::DESCRIBE, |body| {
-            body.push(b'S');
-            body.extend_from_slice(&statement.server_name);
-            body.push(0);
-        });
-        self.pipeline.push(Entry::forward(Request::Describe, self.copies_ended));
+        self.describe_named(turn, name, &statement);
         Ok(())
     }
 

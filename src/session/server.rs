@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use super::parameters::{self, Settings};
 use super::reported::Reported;
 use super::sequences::Memory;
+use super::shapes::Shape;
 use super::statements::Statement;
 use crate::sql::Lookups;
 
@@ -109,6 +110,8 @@ struct OnServer {
     unconfirmed: Option<u64>,
     /// Tells the last Parse or Close sent for it from those before.
     sent: u64,
+    /// What rows it returns as parsed there, once that was asked.
+    shape: Option<Shape>,
     last_use: u64,
 }
 
@@ -148,8 +151,15 @@ impl ServerStatements {
     pub fn insert(&mut self, statement: Arc<Statement>, generation: u64, round: u64) -> Sent {
         let sent = self.send(statement);
         let (last_use, unconfirmed, statement) = (sent.sent, Some(round), sent.statement.clone());
-        let known =
-            OnServer { statement, generation, outdated: false, unconfirmed, sent: last_use, last_use };
+        let known = OnServer {
+            statement,
+            generation,
+            outdated: false,
+            unconfirmed,
+            sent: last_use,
+            shape: None,
+            last_use,
+        };
         self.by_id.insert(known.statement.id, known);
         sent
     }
@@ -158,6 +168,27 @@ impl ServerStatements {
     pub fn send(&mut self, statement: Arc<Statement>) -> Sent {
         self.uses += 1;
         Sent { statement, sent: self.uses }
+    }
+
+    /// Returns what rows `statement` returns as parsed on the server at `generation` or later; `None` when that is not
+    /// known.
+    pub fn shape(&self, statement: &Statement, generation: u64) -> Option<Shape> {
+        let known = self.by_id.get(&statement.id)?;
+        if known.outdated || known.generation < generation { None } else { known.shape }
+    }
+
+    /// Returns what tells the present copy of `id` from others before and after it.
+    pub fn copy(&self, id: u64) -> Option<u64> {
+        self.by_id.get(&id).map(|known| known.sent)
+    }
+
+    /// Notes what rows `id` returns, if the server's copy is still `copy`.
+    pub fn set_shape(&mut self, id: u64, copy: Option<u64>, shape: Shape) {
+        if let Some(known) = self.by_id.get_mut(&id)
+            && Some(known.sent) == copy
+        {
+            known.shape = Some(shape);
+        }
     }
 
     /// Notes that the server has carried out the Parse `done`.
@@ -183,6 +214,7 @@ impl ServerStatements {
                     outdated: true,
                     unconfirmed: None,
                     sent,
+                    shape: None,
                     last_use: sent,
                 };
                 self.by_id.insert(known.statement.id, known);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 
+use super::shapes::Shape;
 use crate::sql::Classified;
 
 /// A statement as servers know it. Two clients that prepare the same text with the same parameter types, in the
@@ -126,6 +127,8 @@ pub struct Named {
     pub generation: u64,
     /// Which of the client's rounds gave it this name.
     pub round: u64,
+    /// What rows the client was told it returns, if it was and if that may count; see `shapes`.
+    pub told: Option<Shape>,
 }
 
 /// One client's prepared statements by name; the unnamed one has the empty name.
@@ -146,6 +149,11 @@ impl ClientStatements {
     /// Returns the statement the client calls `name`.
     pub fn get(&self, name: &[u8]) -> Option<&Named> {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    /// Returns it to be changed.
+    pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut Named> {
+        if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) }
     }
 
     /// Puts `new` under `name`, or removes the name; returns what was there.
@@ -235,7 +243,8 @@ mod tests {
     #[test]
     fn names_come_and_go() {
         let mut table = StatementTable::new(0);
-        let named = Named { statement: table.intern(b"a", b"", 0, class), generation: 0, round: 0 };
+        let named =
+            Named { statement: table.intern(b"a", b"", 0, class), generation: 0, round: 0, told: None };
         let mut client = ClientStatements::default();
         assert!(client.replace(b"s", Some(named.clone())).is_none());
         assert!(client.replace(b"", Some(named)).is_none());

@@ -137,6 +137,36 @@ pub fn command_tag(body: &[u8]) -> Result<&[u8], Malformed> {
     Body::new(body).cstr()
 }
 
+/// A column of a RowDescription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// OID of its type.
+    pub type_oid: i32,
+    /// Modifier of its type; -1 for none.
+    pub type_modifier: i32,
+}
+
+/// Reads the columns of a RowDescription into `each`.
+pub fn row_description<'a>(body: &'a [u8], mut each: impl FnMut(Column<'a>)) -> Result<(), Malformed> {
+    let mut body = Body::new(body);
+    let count = body.i16()?;
+    for _ in 0..usize::try_from(count).map_err(|_| Malformed::Short)? {
+        let name = body.cstr()?;
+        // OID of the table and number of the column in it.
+        body.bytes(6)?;
+        let type_oid = body.i32()?;
+        // Length of the type.
+        body.i16()?;
+        let type_modifier = body.i32()?;
+        // Format.
+        body.i16()?;
+        each(Column { name, type_oid, type_modifier });
+    }
+    body.end()
+}
+
 /// Reads the first row's columns of a text DataRow into `each`, which gets the index and the value.
 pub fn data_row<'a>(body: &'a [u8], mut each: impl FnMut(usize, Option<&'a [u8]>)) -> Result<(), Malformed> {
     let mut body = Body::new(body);

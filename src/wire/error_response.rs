@@ -39,12 +39,21 @@ pub struct PgError {
     pub detail: Option<String>,
     /// What to do about it, a whole sentence.
     pub hint: Option<String>,
+    /// PostgreSQL's function that raises this, where drivers go by it.
+    pub routine: Option<&'static str>,
 }
 
 impl PgError {
     /// Makes an error that ends the statement.
     pub fn error(code: SqlState, message: impl Into<String>) -> Self {
-        PgError { severity: Severity::Error, code, message: message.into(), detail: None, hint: None }
+        PgError {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            routine: None,
+        }
     }
 
     /// Makes an error that ends the connection.
@@ -90,6 +99,9 @@ impl PgError {
             }
             if let Some(hint) = &self.hint {
                 field(b'H', hint);
+            }
+            if let Some(routine) = self.routine {
+                field(b'R', routine);
             }
             body.push(0);
         });
@@ -160,6 +172,7 @@ impl<'a> ErrorFields<'a> {
             message: text(self.message),
             detail: optional(self.detail),
             hint: optional(self.hint),
+            routine: None,
         }
     }
 }

@@ -97,6 +97,14 @@ pub fn execute(out: &mut Vec<u8>) {
     out.extend_from_slice(b"E\0\0\0\x09\0\0\0\0\0");
 }
 
+/// Describe of a prepared statement.
+pub fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {
+    message(out, b'D', |body| {
+        body.push(b'S');
+        cstr(body, name);
+    });
+}
+
 /// Close of a prepared statement.
 pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     message(out, b'C', |body| {

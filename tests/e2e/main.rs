@@ -16,6 +16,7 @@ mod raw;
 mod raw_protocol;
 mod replication;
 mod routing;
+mod rust_driver;
 mod schema_changes;
 mod sessions;
 mod sizes;

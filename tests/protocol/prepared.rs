@@ -22,8 +22,13 @@ fn a_statement_follows_its_client_to_another_server() {
         world.expect_at(1, &format!("P:{ONE}:select 1, B::{ONE}, E:, S"));
         world.says(&[describe_statement("s"), sync()].concat(), "t, T:c, Z:I");
         world.expect_at(0, &format!("D:S{ONE}, S"));
+        // Told what rows there are, it must get no others: server 1 is asked, once.
         world.says(&[run("s", &[]), sync()].concat(), "2, D:1, C:SELECT 1, Z:I");
-        world.expect_at(1, &format!("B::{ONE}, E:, S"));
+        world.expect_at(1, &format!("D:S{ONE}, H, B::{ONE}, E:, S"));
+        for server in [0, 1] {
+            world.says(&[run("s", &[]), sync()].concat(), "2, D:1, C:SELECT 1, Z:I");
+            world.expect_at(server, &format!("B::{ONE}, E:, S"));
+        }
     });
 }
 

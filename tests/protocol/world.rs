@@ -302,12 +302,14 @@ impl World {
         // Nothing for the client may refer to its own input.
         assert!(it.to_client.slices(&[]).1.is_empty());
         let waits = it.session.more_to_come() && !it.session.take_flush();
+        // A question of our own moves things as well, although nothing of the client's is dealt with.
+        let asked = !it.to_server.is_empty();
         self.deliver_to_server(client, used);
         if !waits {
             self.deliver_to_client(client);
         }
         match step {
-            FrontendStep::NeedInput | FrontendStep::Busy => used > 0,
+            FrontendStep::NeedInput | FrontendStep::Busy => used > 0 || asked,
             FrontendStep::NeedServer(need) => {
                 self.acquire(client, need);
                 true

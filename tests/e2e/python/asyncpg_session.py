@@ -18,7 +18,7 @@ async def main():
     await connection.execute("CREATE TABLE q (n int PRIMARY KEY, word text)")
     await connection.execute("INSERT INTO q SELECT n, 'w' || n FROM generate_series(1, 1000) AS n")
     await statement_cache(connection)
-    #await schema_changes(connection)
+    await schema_changes(connection)
     await introspection(connection)
     await codecs(connection)
     await transactions(connection)

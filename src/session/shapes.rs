@@ -1,0 +1,193 @@
+//! What rows a prepared statement returns: what its client was told, and what it is on a server.
+//!
+//! PostgreSQL holds a prepared statement to the rows it had when it was parsed, and raises 0A000 when the schema makes
+//! them others ("cached plan must not change result type", `RevalidateCachedQuery()`). Drivers that remember the row
+//! description rely on that: rows of another shape would be misread. So a client that was told gets these rows or this
+//! error, from whichever server; one that was never told, or asks with each execution, does not notice the change.
+
+use super::frontend::{Turn, next_message};
+use super::machine::Session;
+use super::pipeline::{Described, Entry, Internal, Request};
+use super::server::ServerState;
+use super::statements::{Named, Statement};
+use crate::pg::SqlState;
+use crate::wire::backend::{self, TransactionStatus};
+use crate::wire::error_response::PgError;
+use crate::wire::frame::Malformed;
+use crate::wire::frontend::{self, tag};
+use crate::wire::write;
+
+/// Stands for names and types of the columns; 0 for a description too long to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape(u64);
+
+impl Shape {
+    /// Hashes the body of a RowDescription; an empty one stands for NoData (FNV-1a).
+    fn of(body: &[u8]) -> Result<Self, Malformed> {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut add = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        if !body.is_empty() {
+            backend::row_description(body, |column| {
+                add(column.name);
+                add(&[0]);
+                add(&column.type_oid.to_be_bytes());
+                add(&column.type_modifier.to_be_bytes());
+            })?;
+        }
+        Ok(Shape(hash | 1))
+    }
+
+    fn differs(self, other: Shape) -> bool {
+        self != other && self.0 != 0 && other.0 != 0
+    }
+}
+
+/// Whether the server must be asked what a statement returns before a Bind can be dealt with.
+pub(super) enum Ask {
+    /// No.
+    No,
+    /// That depends on the client's next message.
+    More,
+    /// It was asked; the Bind must wait.
+    Asked,
+}
+
+impl Session {
+    /// Asks the server what the statement of this Bind returns, if the client was told and the server is not known to
+    /// agree. Once for each statement and server.
+    pub(super) fn must_ask_shape(&mut self, turn: &mut Turn<'_, '_>) -> Ask {
+        if turn.head.tag != tag::BIND || !self.was_told || self.status == TransactionStatus::Failed {
+            return Ask::No;
+        }
+        let Ok(bind) = frontend::bind(turn.body()) else { return Ask::No };
+        let Some((named, told)) = self.statements.get(bind.statement).and_then(|n| Some((n, n.told?))) else {
+            return Ask::No;
+        };
+        let (statement, generation) = (named.statement.clone(), named.generation);
+        let known = turn.server.prepared.shape(&statement, generation);
+        if known.is_some_and(|known| !known.differs(told)) {
+            return Ask::No;
+        }
+        match (describes_next(turn), known) {
+            (None, _) => Ask::More,
+            (Some(true), _) | (_, Some(_)) => Ask::No,
+            (Some(false), None) => {
+                self.ask_shape(turn, bind.statement, &statement, generation);
+                Ask::Asked
+            }
+        }
+    }
+
+    fn ask_shape(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        name: &[u8],
+        statement: &std::sync::Arc<Statement>,
+        generation: u64,
+    ) {
+        self.ensure_prepared(turn, name, statement, generation);
+        write::describe_statement(turn.out(), &statement.server_name);
+        write::flush(turn.out());
+        let copy = turn.server.prepared.copy(statement.id);
+        let describes = Some(Described { statement: statement.id, copy, name: None });
+        self.pipeline.push(Entry { describes, ..Entry::internal(Request::Describe, Internal::Helper) });
+        self.busy = true;
+    }
+
+    /// Tells whether the client was told of other rows than the server returns, and does not ask again.
+    pub(super) fn shape_differs(&self, turn: &Turn<'_, '_>, named: &Named) -> bool {
+        let known = turn.server.prepared.shape(&named.statement, named.generation);
+        let differs = named.told.zip(known).is_some_and(|(told, known)| told.differs(known));
+        differs && describes_next(turn) != Some(true)
+    }
+
+    /// Notes that the client relies on what it was told for what it executes now.
+    pub(super) fn rely_on_shape(&mut self, turn: &Turn<'_, '_>, told: Option<Shape>) {
+        self.relies_on_shape |= told.is_some() && describes_next(turn) != Some(true);
+    }
+
+    /// Sends the client's Describe of a named statement.
+    pub(super) fn describe_named(&mut self, turn: &mut Turn<'_, '_>, name: &[u8], statement: &Statement) {
+        write::describe_statement(turn.out(), &statement.server_name);
+        if let Some(named) = self.statements.get_mut(name) {
+            named.told = None;
+        }
+        let copy = turn.server.prepared.copy(statement.id);
+        let describes = Some(Described { statement: statement.id, copy, name: Some(name.into()) });
+        self.pipeline.push(Entry { describes, ..Entry::forward(Request::Describe, self.copies_ended) });
+    }
+
+    /// Takes the answer to a Describe of a named statement: its body, unless that is too long; empty for NoData.
+    pub(super) fn learn_shape(
+        &mut self,
+        described: Described,
+        body: Option<&[u8]>,
+        server: &mut ServerState,
+    ) {
+        let shape = body.map_or(Ok(Shape(0)), Shape::of).unwrap_or(Shape(0));
+        server.prepared.set_shape(described.statement, described.copy, shape);
+        match described.name {
+            None => self.busy = false,
+            Some(name) => {
+                let named = self.statements.get_mut(&name);
+                if let Some(named) = named.filter(|named| named.statement.id == described.statement) {
+                    named.told = Some(shape);
+                    self.was_told = true;
+                }
+            }
+        }
+    }
+}
+
+/// What PostgreSQL says of a statement whose rows have changed; drivers go by the routine.
+pub(super) fn outdated_plan() -> PgError {
+    let message = "cached plan must not change result type";
+    PgError {
+        routine: Some("RevalidateCachedQuery"),
+        ..PgError::error(SqlState::FEATURE_NOT_SUPPORTED, message)
+    }
+}
+
+/// Tells whether the client asks for a row description right behind this Bind; `None` if that is not known yet.
+fn describes_next(turn: &Turn<'_, '_>) -> Option<bool> {
+    if !turn.is_whole() {
+        return Some(false);
+    }
+    match next_message(turn.input, turn.place.end) {
+        Ok(Some((next, _))) => Some(next.tag == tag::DESCRIBE),
+        Ok(None) => None,
+        Err(_) => Some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(columns: &[(&str, i32)]) -> Vec<u8> {
+        let mut body = i16::try_from(columns.len()).expect("few").to_be_bytes().to_vec();
+        for (name, oid) in columns {
+            body.extend_from_slice(name.as_bytes());
+            body.extend_from_slice(&[0, 0, 0, 9, 9, 0, 1]);
+            body.extend_from_slice(&oid.to_be_bytes());
+            body.extend_from_slice(&[0, 4, 255, 255, 255, 255, 0, 1]);
+        }
+        body
+    }
+
+    #[test]
+    fn names_types_and_their_number_make_the_shape() {
+        let shape = |columns: &[(&str, i32)]| Shape::of(&body(columns)).expect("a sound body");
+        assert!(!shape(&[("a", 23)]).differs(shape(&[("a", 23)])));
+        for other in [&[("a", 25)][..], &[("b", 23)], &[("a", 23), ("b", 23)], &[]] {
+            assert!(shape(&[("a", 23)]).differs(shape(other)), "{other:?}");
+        }
+        assert!(Shape::of(&[]).expect("NoData").differs(shape(&[("a", 23)])));
+        assert!(!Shape(0).differs(shape(&[("a", 23)])));
+        assert!(Shape::of(&[0, 1, b'a']).is_err());
+    }
+}
