@@ -338,14 +338,16 @@ impl ClientTask {
         let (database, user) = (self.identity.database().clone(), self.identity.user().clone());
         let term = shared.snapshot().term;
         let mode = self.settings.mode_of(&database, &user);
+        // There is one identity for each database and user, and it lives as long as any of its statements.
+        let scope = Arc::as_ptr(&self.identity).addr() as u64;
         let reported = match shared.greetings.get(term, &database, &user, &startup) {
             Some(known) => {
-                self.session = Session::new(mode, known.startup, known.reported.clone());
+                self.session = Session::new(mode, known.startup, known.reported.clone()).of(scope);
                 known.reported
             }
             None => {
                 let startup = Arc::new(startup);
-                self.session = Session::new(mode, startup.clone(), Reported::default());
+                self.session = Session::new(mode, startup.clone(), Reported::default()).of(scope);
                 let reported = self.ask_for_greeting().await?;
                 self.session.greet(reported.clone());
                 shared.greetings.put(term, &database, &user, startup, reported.clone());

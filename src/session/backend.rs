@@ -101,7 +101,9 @@ impl Session {
             tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => self.complete(None, server)?,
             tag::PARSE_COMPLETE => {
                 if let Some(sent) = self.pop(Request::Parse)?.prepares {
-                    server.prepared.confirm(&sent);
+                    // In a transaction, or with a temporary table, it may be sound for this client alone.
+                    let lasting = self.status == TransactionStatus::Idle && self.pinned.is_empty();
+                    server.prepared.confirm(&sent, lasting);
                 }
             }
             tag::BIND_COMPLETE => drop(self.pop(Request::Bind)?),

@@ -97,6 +97,10 @@ impl Session {
                 return (at, if done { FrontendStep::Terminate } else { FrontendStep::Busy });
             }
             let Some(server) = server.as_deref_mut() else {
+                if let Some(length) = self.group_alone(&input[at..], context, to_client) {
+                    at += length;
+                    continue;
+                }
                 return match self.route(&input[at..], context) {
                     Ok(Some(need)) => (at, FrontendStep::NeedServer(need)),
                     Ok(None) => (at, FrontendStep::NeedInput),

@@ -86,6 +86,8 @@ pub struct Session {
     pub(super) reading: Reading,
     /// Stands for the settings that change how SQL text is parsed; part of a shared statement's identity.
     pub(super) environment: u64,
+    /// Stands for the database and the user; see [`of`](Self::of).
+    scope: u64,
     /// This transaction has changed how SQL text is parsed, so texts prepared in it are not shared.
     pub(super) unsettled: bool,
     /// The client is gone, and the server is being cleaned.
@@ -177,6 +179,7 @@ impl Session {
             mode,
             reading: told.reading(),
             environment: environment(&startup),
+            scope: 0,
             parameters: Parameters::new(startup),
             told,
             unsettled: false,
@@ -219,6 +222,17 @@ impl Session {
             drops_database: None,
             replay: Replay::default(),
         }
+    }
+
+    /// Says whose session it is: `scope` stands for its database and user, who share no statements with others.
+    pub fn of(mut self, scope: u64) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Stands for all that decides what the text of a statement means.
+    pub(super) fn environment(&self) -> u64 {
+        self.environment ^ self.scope
     }
 
     /// Takes a server: brings its settings to the session's, if they differ. The client's bytes wait meanwhile.

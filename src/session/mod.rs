@@ -8,6 +8,7 @@
 //! [`Session::backend`] runs, `to_server` holds none of the client's. The shell flushes or settles in between.
 #![deny(clippy::disallowed_methods)]
 
+mod alone;
 mod backend;
 #[doc(hidden)]
 pub mod exercise;

@@ -50,7 +50,7 @@ impl Session {
     }
 
     /// Returns why the client cannot have a statement of this name.
-    fn refusal(&self, name: &[u8]) -> Option<PgError> {
+    pub(super) fn refusal(&self, name: &[u8]) -> Option<PgError> {
         if name.is_empty() {
             None
         } else if self.statements.is_taken(name) {
@@ -69,7 +69,7 @@ impl Session {
     fn intern(&self, context: &mut Context<'_>, parse: Parse<'_>) -> (Arc<Statement>, u64) {
         let reading = self.reading;
         let Context { classifier, statements, schema_generation, .. } = context;
-        let environment = if self.unsettled { statements.unique_environment() } else { self.environment };
+        let environment = if self.unsettled { statements.unique_environment() } else { self.environment() };
         let statement = statements.intern(parse.text, parse.types, environment, || {
             if reading.utf8 || parse.text.is_ascii() {
                 classifier.classify(parse.text, reading.standard_conforming_strings)

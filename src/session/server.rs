@@ -191,12 +191,15 @@ impl ServerStatements {
         }
     }
 
-    /// Notes that the server has carried out the Parse `done`.
-    pub fn confirm(&mut self, done: &Sent) {
+    /// Notes that the server has carried out the Parse `done`, outside a transaction if `lasting`.
+    pub fn confirm(&mut self, done: &Sent, lasting: bool) {
         if let Some(known) = self.by_id.get_mut(&done.statement.id)
             && known.sent == done.sent
         {
             known.unconfirmed = None;
+            if lasting {
+                known.statement.note_sound(known.generation);
+            }
         }
     }
 
@@ -276,7 +279,7 @@ mod tests {
         server.insert(b.clone(), 1, 7);
         assert_eq!(server.touch(&a, 1, 7), Presence::Current);
         assert_eq!(server.touch(&a, 1, 8), Presence::Outdated);
-        server.confirm(&sent);
+        server.confirm(&sent, true);
         assert_eq!(server.touch(&a, 1, 8), Presence::Current);
         assert_eq!(server.touch(&a, 2, 8), Presence::Outdated);
         assert_eq!(server.touch(&c, 0, 8), Presence::Absent);

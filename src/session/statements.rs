@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
@@ -24,6 +25,8 @@ pub struct Statement {
     /// What it does.
     pub class: Arc<Classified>,
     environment: u64,
+    /// One more than the newest schema generation at which a server has parsed it outside a transaction.
+    sound: AtomicU64,
 }
 
 /// Start of the names we give statements on servers. A client that uses such a name itself is told it does not exist.
@@ -32,6 +35,16 @@ pub const SERVER_NAME_PREFIX: &[u8] = b"bellwether_";
 impl Statement {
     fn matches(&self, text: &[u8], types: &[u8], environment: u64) -> bool {
         *self.text == *text && *self.types == *types && self.environment == environment
+    }
+
+    /// Notes that a server has parsed it at `generation`.
+    pub fn note_sound(&self, generation: u64) {
+        self.sound.fetch_max(generation.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Tells whether a server has parsed it at `generation` or later, so that others will as well.
+    pub fn is_sound(&self, generation: u64) -> bool {
+        self.sound.load(Ordering::Relaxed) > generation
     }
 
     fn bytes(&self) -> usize {
@@ -89,11 +102,19 @@ impl StatementTable {
             types: types.into(),
             class: classify(),
             environment,
+            sound: AtomicU64::new(0),
         });
         bucket.retain(|known| known.strong_count() > 0);
         bucket.push(Arc::downgrade(&statement));
         self.sweep();
         statement
+    }
+
+    /// Returns the statement with this content, if anybody holds it.
+    pub fn find(&self, text: &[u8], types: &[u8], environment: u64) -> Option<Arc<Statement>> {
+        let hash = self.hasher.hash_one((Content(text), Content(types), environment));
+        let mut known = self.by_hash.get(&hash)?.iter().filter_map(Weak::upgrade);
+        known.find(|known| known.matches(text, types, environment))
     }
 
     /// Returns an environment that no other statement has.

@@ -43,7 +43,15 @@ fn equal_texts_are_shared_and_the_second_parse_is_ours_to_answer() {
         world.expect_at(0, &format!("B::{ONE}, E:, S"));
         // Closing gives up the name, not the statement.
         world.says(&[close_statement("a"), sync()].concat(), "3, Z:I");
-        world.expect_at(0, "S");
+        world.expect_at(0, "");
+        // Known to be sound, it needs no server to be prepared again; after a change of the schema it does.
+        world.says(&[parse("a", "select 1"), sync()].concat(), "1, Z:I");
+        world.expect_at(0, "");
+        world.says(&[close_statement("a"), parse("c", "select 1"), sync()].concat(), "3, 1, Z:I");
+        world.expect_at(0, "");
+        world.schema_generation += 1;
+        world.says(&[parse("d", "select 1"), sync()].concat(), "1, Z:I");
+        world.expect_at(0, &format!("C:S{ONE}, P:{ONE}:select 1, S"));
         world.says(&[run("a", &[]), sync()].concat(), "E:26000, Z:I");
         world.send_as(other, &[run("b", &[]), sync()].concat());
         world.expect_as(other, "2, D:1, C:SELECT 1, Z:I");
