@@ -13,6 +13,7 @@ use bellwether::pool::tls::ServerTls;
 use bellwether::pool::{Counts, Endpoint, Identity, Registry};
 use bellwether::proxy::tls::TlsFiles;
 use bellwether::proxy::{self, Proxy};
+use bellwether::sql::Lists;
 use bellwether::telemetry::{Metrics, PoolSource, ServerConnections};
 
 /// Builds the settings of the endpoint. The error is for people: it names the file or address that does not hold.
@@ -34,6 +35,8 @@ pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
         database_modes: modes(&config.databases),
         user_modes: modes(&config.users),
         split: config.split,
+        lists: lists(config)?,
+        catalog_refresh: config.catalog_refresh,
         prepared_statements: config.prepared,
         host_rules: config.auth.rules.clone(),
         verifier_file: verifier_file(config)?,
@@ -56,6 +59,16 @@ fn resolve(address: &Listen) -> Result<Vec<proxy::Listen>, String> {
             Ok(found.map(proxy::Listen::Tcp).collect())
         }
     }
+}
+
+fn lists(config: &Config) -> Result<Lists, String> {
+    let lists = &config.lists;
+    let (functions, relations) = (
+        (&lists.primary_functions, &lists.standby_functions),
+        (&lists.primary_relations, &lists.standby_relations),
+    );
+    Lists::parse(functions.0, functions.1, relations.0, relations.1)
+        .map_err(|error| format!("[routing]: {error}"))
 }
 
 fn verifier_file(config: &Config) -> Result<VerifierFile, String> {

@@ -9,7 +9,7 @@ use bellwether::routing::Target;
 use bellwether::session::{
     BackendStep, Context, FrontendStep, Outbox, PoolMode, Reported, ServerState, Session, StatementTable,
 };
-use bellwether::sql::Classifier;
+use bellwether::sql::{Catalog, Classifier, Facts, Lists, SearchPaths};
 use bellwether::wire::write;
 
 struct Counting;
@@ -39,6 +39,8 @@ struct Bench {
     session: Session,
     server: ServerState,
     classifier: Classifier,
+    catalog: Catalog,
+    paths: SearchPaths,
     statements: StatementTable,
     to_server: Outbox,
     to_client: Outbox,
@@ -50,6 +52,12 @@ impl Bench {
             session: Session::new(PoolMode::Transaction, Arc::default(), Reported::default()),
             server: ServerState::new(Vec::new()),
             classifier: Classifier::default(),
+            catalog: Catalog::new(
+                1,
+                Facts::default().with_table("public", "pgbench_accounts"),
+                Lists::default(),
+            ),
+            paths: SearchPaths::default(),
             statements: StatementTable::new(0),
             to_server: Outbox::default(),
             to_client: Outbox::default(),
@@ -81,6 +89,8 @@ impl Bench {
         let mut context = Context {
             classifier: &mut self.classifier,
             statements: &mut self.statements,
+            catalog: Some(&self.catalog),
+            paths: &mut self.paths,
             schema_generation: 1,
             prepared_limit: 100,
             split: true,

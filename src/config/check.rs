@@ -28,6 +28,8 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         nodes: check.nodes(),
         health: check.health(),
         split: check.flag("routing.split"),
+        catalog_refresh: check.duration("routing.catalog_refresh"),
+        lists: check.routing_lists(),
         pool: check.pool(),
         pool_mode: pool_mode(&check.text("pool.mode")),
         max_clients: check.count("pool.max_clients"),
@@ -180,6 +182,16 @@ impl Check<'_> {
             );
         }
         health
+    }
+
+    fn routing_lists(&self) -> RoutingLists {
+        let names = |path| self.list(path).0.into_iter().map(|item| item.text).collect();
+        RoutingLists {
+            primary_functions: names("routing.primary_functions"),
+            standby_functions: names("routing.standby_functions"),
+            primary_relations: names("routing.primary_relations"),
+            standby_relations: names("routing.standby_relations"),
+        }
     }
 
     fn pool(&mut self) -> pool::Settings {

@@ -84,6 +84,22 @@ keys! {
         "Whether plain reads outside a transaction go to standbys",
         "set it to false to send everything to the primary";
 
+    "routing.catalog_refresh" DURATION, r#""30s""#, Reload,
+        "How often a database's catalog is checked for changes that did not pass through here",
+        "changes that pass through count at once; the check costs the primary some milliseconds";
+    "routing.primary_functions" LIST, "", Reload,
+        "Functions that need the primary whatever the catalog says: name, or schema.name",
+        "for one that is labelled STABLE and writes all the same";
+    "routing.standby_functions" LIST, "", Reload,
+        "Functions that may run on a standby although they are VOLATILE or tell of one node",
+        "for one whose author left the label out, or random() and clock_timestamp()";
+    "routing.primary_relations" LIST, "", Reload,
+        "Tables and views read on the primary only: name, or schema.name",
+        "for a table whose readers must see every commit at once";
+    "routing.standby_relations" LIST, "", Reload,
+        "Tables and views that may be read on a standby although they are foreign, or use volatile functions",
+        "for foreign tables that a standby reaches as well";
+
     "pool.mode" POOL_MODE, r#""transaction""#, Reload,
         "How long a client keeps a server: for a transaction, or for its session",
         "transaction serves many clients with few servers; whatever needs a session is pinned by itself";

@@ -28,6 +28,10 @@ pub struct Config {
     pub health: Health,
     /// Whether plain reads go to standbys.
     pub split: bool,
+    /// How often catalogs are checked.
+    pub catalog_refresh: Duration,
+    /// What is read where, whatever the catalog says.
+    pub lists: RoutingLists,
     /// Server connections.
     pub pool: pool::Settings,
     /// How long a client keeps a server, unless its database or user says otherwise.
@@ -60,6 +64,19 @@ impl Config {
         let own = |of: &BTreeMap<String, Override>, name| of.get(name).and_then(|found| found.pool_mode);
         own(&self.users, user).or_else(|| own(&self.databases, database)).unwrap_or(self.pool_mode)
     }
+}
+
+/// Names of functions and relations (`name` or `schema.name`) that are not judged by the catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoutingLists {
+    /// Functions that need the primary.
+    pub primary_functions: Vec<String>,
+    /// Functions that may run on a standby.
+    pub standby_functions: Vec<String>,
+    /// Relations that need the primary.
+    pub primary_relations: Vec<String>,
+    /// Relations that may be read on a standby.
+    pub standby_relations: Vec<String>,
 }
 
 /// A place clients connect to.

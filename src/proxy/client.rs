@@ -1,9 +1,9 @@
 //! One client that has logged in: its task owns both sockets and drives the session machine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::catalog::DatabaseCatalog;
 use super::clients::Client;
 use super::relay::{Event, Relay, Wish};
 use super::settings::Settings;
@@ -41,8 +41,8 @@ pub struct ClientTask {
     pub(super) client: Arc<Client>,
     pub(super) identity: Arc<Identity>,
     pub(super) settings: Arc<Settings>,
-    /// Counts schema changes of the database.
-    pub(super) schema: Arc<AtomicU64>,
+    /// The catalog of the database.
+    pub(super) catalog: Arc<DatabaseCatalog>,
     /// The pools used so far, by node.
     pub(super) pools: Vec<Option<Arc<Pool>>>,
     /// The checkout under way.
@@ -98,12 +98,16 @@ impl ClientTask {
         }
         let relay = &mut self.relay;
         let (dealt_with, step) = {
+            let schema_generation = self.catalog.schema_generation();
+            let loaded = self.catalog.loaded();
             let mut brain = self.worker.brain();
             let brain = &mut *brain;
             let mut context = Context {
                 classifier: &mut brain.classifier,
                 statements: &mut brain.statements,
-                schema_generation: self.schema.load(Ordering::Relaxed),
+                catalog: loaded.as_deref().and_then(|loaded| loaded.at(schema_generation)),
+                paths: &mut brain.paths,
+                schema_generation,
                 prepared_limit: self.settings.prepared_statements,
                 split: self.settings.split,
                 keeps_sequences: self.identity.keeps_sequences(),
@@ -169,6 +173,10 @@ impl ClientTask {
         let (dealt_with, step) =
             self.session.backend(input, &mut server.state, &mut relay.to_client, &mut relay.to_server);
         self.worker.metrics.bytes(Direction::ToClient, relay.to_client.len() as u64);
+        // Before the client hears of it, so that whatever it does next comes after.
+        if self.session.take_schema_changed() {
+            self.catalog.schema_changed();
+        }
         self.client.set_running(self.session.is_running());
         // With a server that is lost, what has not been sent may yet be taken back.
         let lost = matches!(step, BackendStep::Lost(_));
@@ -179,9 +187,6 @@ impl ClientTask {
             self.client_gone()?;
         }
         self.count_pins();
-        if self.session.take_schema_changed() {
-            self.schema.fetch_add(1, Ordering::Relaxed);
-        }
         match step {
             BackendStep::NeedInput => match self.relay.push_to_server(0).await {
                 Ok(()) => Ok(()),
@@ -246,7 +251,11 @@ impl ClientTask {
             self.relay.from_client.prepend(&requests);
             return Ok(());
         }
-        self.session.server_lost(error, &mut self.relay.to_client).map_err(End::Told)?;
+        let goes_on = self.session.server_lost(error, &mut self.relay.to_client);
+        if self.session.take_schema_changed() {
+            self.catalog.schema_changed();
+        }
+        goes_on.map_err(End::Told)?;
         self.count_pins();
         Ok(())
     }
@@ -275,6 +284,9 @@ impl ClientTask {
                 }
                 self.drop_server();
             }
+        }
+        if self.session.take_schema_changed() {
+            self.catalog.schema_changed();
         }
         self.uncount_pins();
     }

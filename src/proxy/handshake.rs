@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -311,7 +312,7 @@ impl Incoming {
             relay: Relay::new(self.stream),
             session: Session::new(mode, Arc::default(), Reported::default()),
             client: registered.client.clone(),
-            schema: worker.shared.schemas.of(identity.database()),
+            catalog: worker.shared.catalogs.of(identity.database()),
             identity,
             settings,
             pools: Vec::new(),
@@ -330,6 +331,9 @@ impl Incoming {
         let _ = self.stream.shutdown().await;
     }
 }
+
+/// How long the first client of a database waits for its catalog, so that its first read may go to a standby.
+const CATALOG_LIMIT: Duration = Duration::from_secs(1);
 
 impl ClientTask {
     /// Tells the client that it is in, what the endpoint reports with its settings, and how it can cancel.
@@ -354,6 +358,9 @@ impl ClientTask {
                 reported
             }
         };
+        if self.settings.split {
+            self.catalog.start(&shared, self.worker.home(), CATALOG_LIMIT).await;
+        }
         let out = self.relay.to_client.write(&[]);
         write::authentication_ok(out);
         for (name, value) in reported.iter() {

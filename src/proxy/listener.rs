@@ -104,7 +104,7 @@ impl Proxy {
             tls: ArcSwapOption::new(tls.map(Arc::new)),
             verifiers: Default::default(),
             greetings: Default::default(),
-            schemas: Default::default(),
+            catalogs: Default::default(),
             mock_secret,
             draining: watch::Sender::new(false),
         };
@@ -174,7 +174,11 @@ impl Shared {
             (_, None) => None,
         };
         self.tls.store(tls);
+        let lists_changed = self.settings.load().lists != settings.lists;
         self.settings.store(Arc::new(settings));
+        if lists_changed {
+            self.catalogs.reload();
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 mod acquire;
 mod ask;
 mod buffer;
+mod catalog;
 mod client;
 mod clients;
 mod greeting;

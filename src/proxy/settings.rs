@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::tls::TlsFiles;
 use crate::auth::{HostRules, VerifierFile};
 use crate::session::PoolMode;
+use crate::sql::Lists;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub struct Settings {
     pub user_modes: BTreeMap<String, PoolMode>,
     /// Whether plain reads go to standbys.
     pub split: bool,
+    /// What the operator says of single functions and relations.
+    pub lists: Lists,
+    /// How often the catalogs are checked for changes that did not pass through here. 30 s.
+    pub catalog_refresh: Duration,
     /// How many statements may be prepared on one server. 500.
     pub prepared_statements: usize,
     /// Who may connect, and how they prove who they are.

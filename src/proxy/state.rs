@@ -1,13 +1,13 @@
 //! What the tasks of the data plane share: across workers, and within one worker.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::buffer::Spare;
+use super::catalog::Catalogs;
 use super::clients::Clients;
 use super::greeting::Greetings;
 use super::logins::Logins;
@@ -16,7 +16,7 @@ use super::tls::ClientTls;
 use super::verifiers::Verifiers;
 use crate::pool::{Home, Identity, Registry};
 use crate::session::StatementTable;
-use crate::sql::Classifier;
+use crate::sql::{Classifier, SearchPaths};
 use crate::telemetry;
 use crate::topology::{NodeId, Snapshot};
 
@@ -50,7 +50,7 @@ pub struct Shared {
     pub(super) tls: ArcSwapOption<ClientTls>,
     pub(super) verifiers: Verifiers,
     pub(super) greetings: Greetings,
-    pub(super) schemas: SchemaGenerations,
+    pub(super) catalogs: Catalogs,
     pub(super) logins: Logins,
     /// Made once: salts shown for users that do not exist stay the same by it.
     pub(super) mock_secret: [u8; 32],
@@ -72,6 +72,7 @@ pub struct Worker {
 pub(super) struct Brain {
     pub classifier: Classifier,
     pub statements: StatementTable,
+    pub paths: SearchPaths,
 }
 
 /// Classified texts a worker remembers: entries and bytes of text.
@@ -81,8 +82,11 @@ impl Worker {
     /// Makes the worker that runs on the runtime known as `home`.
     pub fn new(shared: Arc<Shared>, home: Home, metrics: Arc<telemetry::Worker>) -> Self {
         let (entries, bytes) = REMEMBERED_TEXTS;
-        let brain =
-            Brain { classifier: Classifier::new(entries, bytes), statements: StatementTable::new(home.0) };
+        let brain = Brain {
+            classifier: Classifier::new(entries, bytes),
+            statements: StatementTable::new(home.0),
+            paths: SearchPaths::default(),
+        };
         Worker {
             shared,
             home,
@@ -130,19 +134,5 @@ impl Shared {
     /// Returns the pools.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
-    }
-}
-
-/// For each database, how many schema changes have passed through the proxy.
-#[derive(Debug, Default)]
-pub(super) struct SchemaGenerations {
-    by_database: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
-}
-
-impl SchemaGenerations {
-    /// Returns the counter of `database`. It starts at 1: 0 marks what is out of date.
-    pub fn of(&self, database: &Arc<str>) -> Arc<AtomicU64> {
-        let mut by_database = self.by_database.lock().expect("no panic happens under this lock");
-        by_database.entry(database.clone()).or_insert_with(|| Arc::new(AtomicU64::new(1))).clone()
     }
 }

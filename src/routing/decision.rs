@@ -1,6 +1,6 @@
 //! Statement and topology to target and reason.
 
-use crate::sql::{Classified, NeedsPrimary};
+use crate::sql::NeedsPrimary;
 use crate::topology::{NodeId, Snapshot};
 
 /// Which kind of node a request may run on.
@@ -31,7 +31,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons with the names they are counted under, at the index [`index`](Self::index) returns.
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 24] = [
         "plain_read",
         "unparsed",
         "writes",
@@ -41,6 +41,17 @@ impl Reason {
         "node_specific",
         "session_state",
         "utility",
+        "listed",
+        "shadowed_builtin",
+        "sequence",
+        "unlogged",
+        "foreign_table",
+        "view_function",
+        "policy",
+        "operator",
+        "type",
+        "unknown_relation",
+        "no_catalog",
         "open_group",
         "function_call",
         "session_mode",
@@ -49,22 +60,15 @@ impl Reason {
 
     /// Returns the place of this reason's name in [`NAMES`](Self::NAMES).
     pub fn index(self) -> usize {
+        // The names of NeedsPrimary stand behind the first, in its order.
+        const BEHIND: usize = 1 + NeedsPrimary::ALL.len();
         match self {
             Reason::PlainRead => 0,
-            Reason::Statement(needs) => match needs {
-                NeedsPrimary::Unparsed => 1,
-                NeedsPrimary::Writes => 2,
-                NeedsPrimary::Locks => 3,
-                NeedsPrimary::Into => 4,
-                NeedsPrimary::Function => 5,
-                NeedsPrimary::NodeSpecific => 6,
-                NeedsPrimary::SessionState => 7,
-                NeedsPrimary::Utility => 8,
-            },
-            Reason::OpenGroup => 9,
-            Reason::FunctionCall => 10,
-            Reason::SessionMode => 11,
-            Reason::SplitOff => 12,
+            Reason::Statement(needs) => 1 + needs as usize,
+            Reason::OpenGroup => BEHIND,
+            Reason::FunctionCall => BEHIND + 1,
+            Reason::SessionMode => BEHIND + 2,
+            Reason::SplitOff => BEHIND + 3,
         }
     }
 
@@ -90,9 +94,9 @@ impl Need {
     }
 }
 
-/// Decides for one text outside a transaction.
-pub fn of_text(class: &Classified) -> Need {
-    match class.plain_read {
+/// Decides for one text outside a transaction, by what the catalog made of it.
+pub fn of_text(judgement: Result<(), NeedsPrimary>) -> Need {
+    match judgement {
         Ok(()) => Need { target: Target::Standby, reason: Reason::PlainRead },
         Err(needs) => Need::primary(Reason::Statement(needs)),
     }
@@ -173,7 +177,12 @@ mod tests {
     fn every_reason_has_its_own_name() {
         let names: std::collections::BTreeSet<_> = Reason::NAMES.into_iter().collect();
         assert_eq!(names.len(), Reason::NAMES.len());
+        for (place, needs) in NeedsPrimary::ALL.into_iter().enumerate() {
+            assert_eq!(needs as usize, place);
+        }
         assert_eq!(Reason::Statement(NeedsPrimary::Utility).name(), "utility");
+        assert_eq!(Reason::Statement(NeedsPrimary::NoCatalog).name(), "no_catalog");
+        assert_eq!(Reason::OpenGroup.name(), "open_group");
         assert_eq!(Reason::SplitOff.name(), "split_off");
     }
 }

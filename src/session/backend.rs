@@ -271,6 +271,7 @@ impl Session {
                 self.portals.end_round(entry.round);
             }
             self.transaction_ended(!self.failed);
+            self.schema_changed |= std::mem::take(&mut self.schema_in_doubt);
         }
         if entry.internal.is_some() && entry.request == Request::Query {
             server.unnamed = None;

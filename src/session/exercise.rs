@@ -11,7 +11,7 @@ use super::reported::Reported;
 use super::server::ServerState;
 use super::statements::StatementTable;
 use crate::pg::SqlState;
-use crate::sql::Classifier;
+use crate::sql::{Classifier, SearchPaths};
 use crate::wire::error_response::PgError;
 use crate::wire::frame::Head;
 use crate::wire::write;
@@ -90,6 +90,7 @@ struct Shell {
     session: Session,
     server: Option<ServerState>,
     classifier: Classifier,
+    paths: SearchPaths,
     statements: StatementTable,
     limit: usize,
     from_client: Vec<u8>,
@@ -108,6 +109,7 @@ impl Shell {
         Shell {
             session: Session::new(mode, startup, Reported::default()),
             server: None,
+            paths: SearchPaths::default(),
             classifier: Classifier::new(64, 64 << 10),
             statements: StatementTable::new(0),
             limit: 1 + usize::from(setup >> 6),
@@ -230,6 +232,8 @@ impl Shell {
         let mut context = Context {
             classifier: &mut self.classifier,
             statements: &mut self.statements,
+            catalog: None,
+            paths: &mut self.paths,
             schema_generation: 0,
             prepared_limit: self.limit,
             split: true,

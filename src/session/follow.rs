@@ -34,7 +34,9 @@ impl Session {
         if let Some(discard) = effects.discard {
             self.follow_discard(discard, server);
         }
-        self.schema_changed |= effects.ddl;
+        if effects.ddl {
+            self.schema_followed();
+        }
         self.follow_leftovers(effects);
     }
 
@@ -109,6 +111,10 @@ impl Session {
         self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
         self.may_have_begun = true;
         self.ran_unseen = true;
+        let first = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
+        if !NO_SCHEMA_CHANGE.contains(&first) {
+            self.schema_followed();
+        }
         match tag {
             b"SET" | b"RESET" => self.untracked(),
             b"DEALLOCATE ALL" => self.forget_statements(server),
@@ -117,6 +123,11 @@ impl Session {
             b"ROLLBACK" => self.failed = true,
             _ => {}
         }
+    }
+
+    fn schema_followed(&mut self) {
+        self.schema_changed = true;
+        self.schema_in_doubt = true;
     }
 
     fn follow_transaction(&mut self, transaction: &Transaction, tag: &[u8]) {
@@ -219,6 +230,26 @@ impl Session {
         }
     }
 }
+
+/// First words of the tags of statements that leave the schema as it is.
+const NO_SCHEMA_CHANGE: [&[u8]; 16] = [
+    b"SELECT",
+    b"INSERT",
+    b"UPDATE",
+    b"DELETE",
+    b"MERGE",
+    b"COPY",
+    b"FETCH",
+    b"SET",
+    b"RESET",
+    b"SHOW",
+    b"BEGIN",
+    b"COMMIT",
+    b"ROLLBACK",
+    b"SAVEPOINT",
+    b"RELEASE",
+    b"DEALLOCATE",
+];
 
 /// What is asked about after the transaction.
 const ASKED: SessionState = pins::ASKABLE.union(SessionState::OPAQUE_CODE);

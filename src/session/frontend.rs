@@ -9,7 +9,7 @@ use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::server::ServerState;
 use super::shapes::Ask;
 use crate::pg::SqlState;
-use crate::sql::{Classified, NeedsPrimary};
+use crate::sql::Classified;
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
 use crate::wire::frame::{HEAD, Head, Malformed};
@@ -360,5 +360,5 @@ fn violation(error: Malformed) -> PgError {
 
 /// What is said of a text that cannot be read.
 pub(super) fn unparsed() -> Classified {
-    Classified { statements: Box::default(), plain_read: Err(NeedsPrimary::Unparsed), parsed: false }
+    Classified::unparsed()
 }

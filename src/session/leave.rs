@@ -39,6 +39,7 @@ impl Session {
         }
         let within = (self.passing > 0 && !self.discarding) || self.answering.bytes > 0;
         if !self.pipeline.is_empty() || self.group_open || within {
+            self.schema_maybe_changed();
             return Parting::Close { running: self.pipeline.owes_client() };
         }
         let left = self.pinned.union(self.suspected);
@@ -109,7 +110,14 @@ impl Session {
         Some(requests)
     }
 
+    /// What was not answered may have been carried out all the same.
+    fn schema_maybe_changed(&mut self) {
+        let in_doubt = std::mem::take(&mut self.schema_in_doubt);
+        self.schema_changed |= in_doubt || self.pipeline.may_change_schema();
+    }
+
     fn forget_checkout(&mut self) {
+        self.schema_maybe_changed();
         self.attached = false;
         self.busy = false;
         self.held_back = false;

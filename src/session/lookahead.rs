@@ -14,7 +14,11 @@ impl Session {
     ///
     /// A standby gets a group only if all of it is there and every statement in it is a plain read: once begun, a
     /// group cannot move (data-plane rules 4a.17 and 4g.6).
-    pub(super) fn route(&self, input: &[u8], context: &mut Context<'_>) -> Result<Option<Need>, Malformed> {
+    pub(super) fn route(
+        &mut self,
+        input: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<Option<Need>, Malformed> {
         if self.mode == PoolMode::Session {
             return Ok(Some(Need::primary(Reason::SessionMode)));
         }
@@ -37,17 +41,33 @@ impl Session {
         isolation.is_some_and(|isolation| isolation.eq_ignore_ascii_case("serializable"))
     }
 
-    fn route_query(&self, input: &[u8], context: &mut Context<'_>) -> Result<Need, Malformed> {
+    /// Decides for one text by what the catalog of the database says of it.
+    fn judge(&mut self, class: &Classified, context: &mut Context<'_>) -> Need {
+        let settings = self.parameters.current();
+        // The map is shared with what is kept here, so that a change makes another one.
+        if !self.path.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, settings)) {
+            let path = context.paths.get(settings.get("search_path"));
+            self.path = Some((settings.clone(), path));
+        }
+        let judgement = match &self.path {
+            Some((_, path)) => class.judge(context.catalog, path),
+            None => Err(NeedsPrimary::NoCatalog),
+        };
+        routing::of_text(judgement)
+    }
+
+    fn route_query(&mut self, input: &[u8], context: &mut Context<'_>) -> Result<Need, Malformed> {
         match next_message(input, 0)? {
             Some((head, end)) if end == head.total => {
                 let text = frontend::query(&input[HEAD..end])?;
-                Ok(routing::of_text(&self.classify(text, context)))
+                let class = self.classify(text, context);
+                Ok(self.judge(&class, context))
             }
             _ => Ok(Need::primary(Reason::Statement(NeedsPrimary::Unparsed))),
         }
     }
 
-    fn route_group(&self, input: &[u8], context: &mut Context<'_>) -> Result<Option<Need>, Malformed> {
+    fn route_group(&mut self, input: &[u8], context: &mut Context<'_>) -> Result<Option<Need>, Malformed> {
         let mut parsed = Parsed::default();
         let mut at = 0;
         loop {
@@ -63,12 +83,15 @@ impl Session {
                 tag::PARSE => {
                     let parse = frontend::parse(body)?;
                     let class = self.classify(parse.text, context);
-                    let need = routing::of_text(&class);
+                    let need = self.judge(&class, context);
                     parsed.add(parse.name, class);
                     Some(need)
                 }
-                tag::BIND => Some(self.route_bind(frontend::bind(body)?.statement, &parsed)),
-                tag::QUERY => Some(routing::of_text(&self.classify(frontend::query(body)?, context))),
+                tag::BIND => Some(self.route_bind(frontend::bind(body)?.statement, &parsed, context)),
+                tag::QUERY => {
+                    let class = self.classify(frontend::query(body)?, context);
+                    Some(self.judge(&class, context))
+                }
                 tag::FUNCTION_CALL => Some(Need::primary(Reason::FunctionCall)),
                 tag::FLUSH => Some(Need::primary(Reason::OpenGroup)),
                 // Only looked at so that what is malformed is refused at once.
@@ -88,11 +111,13 @@ impl Session {
         }
     }
 
-    fn route_bind(&self, statement: &[u8], parsed: &Parsed<'_>) -> Need {
+    fn route_bind(&mut self, statement: &[u8], parsed: &Parsed<'_>, context: &mut Context<'_>) -> Need {
         let in_group = parsed.find(statement);
         let class = in_group.or_else(|| self.statements.get(statement).map(|named| &named.statement.class));
-        class
-            .map_or(Need::primary(Reason::Statement(NeedsPrimary::Unparsed)), |class| routing::of_text(class))
+        match class.cloned() {
+            Some(class) => self.judge(&class, context),
+            None => Need::primary(Reason::Statement(NeedsPrimary::Unparsed)),
+        }
     }
 }
 

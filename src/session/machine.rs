@@ -16,7 +16,7 @@ use super::sequences::Sequences;
 use super::server::ServerState;
 use super::statements::{ClientStatements, Statement, StatementTable};
 use crate::routing::Need;
-use crate::sql::{Classified, Classifier, SessionState};
+use crate::sql::{Catalog, Classified, Classifier, SearchPath, SearchPaths, SessionState};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
 use crate::wire::write;
@@ -36,6 +36,10 @@ pub struct Context<'a> {
     pub classifier: &'a mut Classifier,
     /// The statements in use.
     pub statements: &'a mut StatementTable,
+    /// The catalog of the session's database, unless it is not loaded or out of date.
+    pub catalog: Option<&'a Catalog>,
+    /// The search paths in use.
+    pub paths: &'a mut SearchPaths,
     /// Counts schema changes of this database that passed through the proxy.
     pub schema_generation: u64,
     /// How many statements may be prepared on one server.
@@ -153,6 +157,10 @@ pub struct Session {
     pub(super) flush: bool,
     pub(super) schema_changed: bool,
     pub(super) drops_database: Option<Box<str>>,
+    /// The transaction has changed the schema, for others to see once it is committed.
+    pub(super) schema_in_doubt: bool,
+    /// The search path of these settings.
+    pub(super) path: Option<(Arc<Settings>, Arc<SearchPath>)>,
     pub(super) replay: Replay,
 }
 
@@ -220,6 +228,8 @@ impl Session {
             flush: false,
             schema_changed: false,
             drops_database: None,
+            schema_in_doubt: false,
+            path: None,
             replay: Replay::default(),
         }
     }
@@ -340,7 +350,8 @@ impl Session {
         self.pipeline.owes_client() || (self.group_open && self.only_fabricated)
     }
 
-    /// Takes the note that the schema was changed by this session.
+    /// Takes the note that the schema was changed by this session, or may have been. It is left when a statement is
+    /// done, and again when its transaction is.
     pub fn take_schema_changed(&mut self) -> bool {
         std::mem::take(&mut self.schema_changed)
     }

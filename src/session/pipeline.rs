@@ -205,6 +205,12 @@ impl Pipeline {
         std::mem::take(&mut self.entries).into_iter()
     }
 
+    /// Tells whether a request that is not answered may change the schema.
+    pub fn may_change_schema(&self) -> bool {
+        let mut classes = self.entries.iter().filter_map(|entry| entry.class.as_ref());
+        classes.any(|class| !class.parsed || class.statements.iter().any(|effects| effects.ddl))
+    }
+
     /// Tells whether every request has been answered.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_statement_used_longest_ago_makes_room() {
-        let class = || Arc::new(Classified { statements: Box::default(), plain_read: Ok(()), parsed: true });
+        let class = || Arc::new(Classified::nothing());
         let mut table = StatementTable::new(0);
         let [a, b, c] = [b"a", b"b", b"c"].map(|text| table.intern(text, b"", 0, class));
         let mut server = ServerStatements::default();

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     fn class() -> Arc<Classified> {
-        Arc::new(Classified { statements: Box::default(), plain_read: Ok(()), parsed: true })
+        Arc::new(Classified::nothing())
     }
 
     #[test]

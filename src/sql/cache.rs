@@ -131,7 +131,7 @@ impl Generations {
 fn footprint(text: &[u8], found: &Classified) -> usize {
     let fixed = size_of::<(Box<[u8]>, Arc<Classified>)>() + size_of::<Classified>();
     let effects: usize = found.statements.iter().map(effects_footprint).sum();
-    fixed + text.len() + effects
+    fixed + text.len() + effects + found.uses.footprint()
 }
 
 fn effects_footprint(effects: &Effects) -> usize {

@@ -1,8 +1,10 @@
 //! Puts the findings of all statements of a text together.
 
+use super::catalog::Judged;
 use super::effects::{Classified, Effects};
 use super::findings::Findings;
 use super::parse;
+use super::uses::{Collector, Uses};
 
 /// Classifies a Query text or the text of a prepared statement.
 pub(super) fn classify(text: &[u8], standard_conforming_strings: bool) -> Classified {
@@ -11,6 +13,10 @@ pub(super) fn classify(text: &[u8], standard_conforming_strings: bool) -> Classi
     };
     // Several statements in one Query message are one transaction: one that needs the primary takes all there.
     let plain_read = statements.iter().find_map(|found| found.reason).map_or(Ok(()), Err);
-    let effects = statements.into_iter().map(|Findings { effects, .. }| effects);
-    Classified { statements: effects.collect::<Box<[Effects]>>(), plain_read, parsed: true }
+    let firm = statements.iter().any(|found| found.firm);
+    let (effects, uses): (Vec<Effects>, Vec<Collector>) =
+        statements.into_iter().map(|Findings { effects, uses, .. }| (effects, uses)).unzip();
+    // Where the answer is settled the names are of no more use.
+    let uses = if firm { Uses::default() } else { Collector::finish(uses) };
+    Classified { statements: effects.into(), plain_read, firm, uses, parsed: true, judged: Judged::default() }
 }

@@ -1,23 +1,57 @@
 //! What one statement does, flat: no tree, no parser type leaves the group.
 
+use super::catalog::{Catalog, Judged, SearchPath};
+use super::uses::Uses;
+
 /// Everything the proxy wants to know of one Query text or prepared statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classified {
     /// The statements in order, as many as PostgreSQL will answer with CommandComplete or an error; empty for
     /// an empty text (EmptyQueryResponse). Also empty when `parsed` is false.
     pub statements: Box<[Effects]>,
-    /// `Ok` when the whole text is a plain read; else why it must go to the primary: the gravest reason in the
-    /// first statement that has one.
+    /// `Ok` when nothing in the text speaks against a plain read, going by the grammar and the names of built-in
+    /// functions; else the gravest reason in the first statement that has one. It is a plain read only if the
+    /// catalog agrees, and the catalog may overrule a reason that is not `firm`: see [`Classified::judge`].
     pub plain_read: Result<(), NeedsPrimary>,
+    /// Whether there is a reason that holds whatever the catalog says.
+    pub firm: bool,
+    /// The names for the catalog to judge; empty when `firm`.
+    pub uses: Uses,
     /// Whether the grammar took it. What it did not take goes to the primary unchanged, and afterwards the
     /// session is checked for state it may have left on the server.
     pub parsed: bool,
+    /// What catalogs have said of it.
+    pub(super) judged: Judged,
 }
 
 impl Classified {
+    /// Returns what the catalog of the session's database makes of the text under the session's `search_path`:
+    /// `Ok` for a plain read. Without a catalog only what uses no name at all is one. Costs a few comparisons for a
+    /// text that was judged before.
+    pub fn judge(&self, catalog: Option<&Catalog>, path: &SearchPath) -> Result<(), NeedsPrimary> {
+        if self.firm || self.uses.is_empty() {
+            return self.plain_read;
+        }
+        let Some(catalog) = catalog else { return self.plain_read.and(Err(NeedsPrimary::NoCatalog)) };
+        self.judged.get_or(catalog.generation(), path.id(), || catalog.judge(&self.uses, path))
+    }
+
+    /// Returns a statement of no effect that is a plain read, for tests.
+    #[cfg(test)]
+    pub fn nothing() -> Classified {
+        Classified { plain_read: Ok(()), firm: false, parsed: true, ..Classified::unparsed() }
+    }
+
     /// Returns the answer for a text that is not or cannot be read: nothing is known, the primary must take it.
     pub fn unparsed() -> Classified {
-        Classified { statements: Box::default(), plain_read: Err(NeedsPrimary::Unparsed), parsed: false }
+        Classified {
+            statements: Box::default(),
+            plain_read: Err(NeedsPrimary::Unparsed),
+            firm: true,
+            uses: Uses::default(),
+            parsed: false,
+            judged: Judged::default(),
+        }
     }
 }
 
@@ -41,6 +75,53 @@ pub enum NeedsPrimary {
     SessionState,
     /// Everything else that is not a SELECT.
     Utility,
+    /// The configuration says so.
+    Listed,
+    /// A user's function, volatile, that may be meant by the name of a built-in one.
+    ShadowedBuiltin,
+    /// A sequence read as a relation: its page is written ahead of use, so a standby shows other values.
+    Sequence,
+    /// A table which standbys do not have, or a parent of one.
+    Unlogged,
+    /// A foreign table, or a parent of one: what is behind it is not the primary's to tell.
+    ForeignTable,
+    /// A function that is not known to be harmless, in a view or below.
+    ViewFunction,
+    /// The same in a row-level policy.
+    Policy,
+    /// An operator whose function is volatile.
+    Operator,
+    /// A type whose casts, checks or input and output run volatile functions.
+    Type,
+    /// A relation the catalog does not know.
+    UnknownRelation,
+    /// The catalog is not loaded, or the schema has changed since.
+    NoCatalog,
+}
+
+impl NeedsPrimary {
+    /// All of them, each at the place of its number.
+    pub const ALL: [NeedsPrimary; 19] = [
+        NeedsPrimary::Unparsed,
+        NeedsPrimary::Writes,
+        NeedsPrimary::Locks,
+        NeedsPrimary::Into,
+        NeedsPrimary::Function,
+        NeedsPrimary::NodeSpecific,
+        NeedsPrimary::SessionState,
+        NeedsPrimary::Utility,
+        NeedsPrimary::Listed,
+        NeedsPrimary::ShadowedBuiltin,
+        NeedsPrimary::Sequence,
+        NeedsPrimary::Unlogged,
+        NeedsPrimary::ForeignTable,
+        NeedsPrimary::ViewFunction,
+        NeedsPrimary::Policy,
+        NeedsPrimary::Operator,
+        NeedsPrimary::Type,
+        NeedsPrimary::UnknownRelation,
+        NeedsPrimary::NoCatalog,
+    ];
 }
 
 /// What one statement does to the database and to the session.

@@ -2,6 +2,7 @@
 
 use super::effects::{Effects, NeedsPrimary, SessionState};
 use super::names::{self, Verdict};
+use super::uses::Collector;
 
 /// What is known so far of one statement; the parser's walk reports to it piece by piece.
 #[derive(Debug, Default)]
@@ -10,12 +11,21 @@ pub(super) struct Findings {
     pub effects: Effects,
     /// The gravest reason found, in the order of [`NeedsPrimary`]; `None` while all is a plain read.
     pub reason: Option<NeedsPrimary>,
+    /// Whether one of the reasons found holds whatever the catalog says.
+    pub firm: bool,
+    /// The names that only the catalog can judge.
+    pub uses: Collector,
 }
 
 impl Findings {
-    /// Notes a reason why the statement needs the primary. The gravest one stays, so that the answer does not
-    /// depend on the order of the walk.
+    /// Notes a reason why the statement needs the primary, whatever the catalog says. The gravest one stays, so
+    /// that the answer does not depend on the order of the walk.
     pub fn needs_primary(&mut self, reason: NeedsPrimary) {
+        self.firm = true;
+        self.note(reason);
+    }
+
+    fn note(&mut self, reason: NeedsPrimary) {
         self.reason = Some(self.reason.map_or(reason, |known| known.min(reason)));
     }
 
@@ -25,25 +35,55 @@ impl Findings {
         self.effects.may_clear |= state.intersects(SessionState::OPAQUE_CODE);
     }
 
-    /// Notes a call of a function by its name.
-    pub fn function(&mut self, schema: Option<&str>, name: &str) {
+    /// Notes a call of a function by its name, with so many arguments if that tells which one it is.
+    pub fn function(&mut self, schema: Option<&str>, name: &str, arguments: Option<u16>) {
         self.effects.advances_sequence |= matches!(name, "nextval" | "setval");
-        self.take(names::function(schema, name));
+        let verdict = names::function(schema, name);
+        self.take(verdict);
+        if schema.is_none() || verdict.reason.is_some() {
+            self.uses.function(schema, name, arguments);
+        }
     }
 
     /// Notes `expression.name`, which is a field of a composite value or the call `name(expression)`.
     pub fn field_or_function(&mut self, name: &str) {
         self.take(names::function(None, name));
+        self.uses.field(name);
     }
 
     /// Notes the last part of `a.name`, which is nearly always a column.
     pub fn column(&mut self, qualified: bool, name: &str) {
         self.take(names::column(qualified, name));
+        if qualified {
+            self.uses.field(name);
+        }
     }
 
     /// Notes a relation that is read.
     pub fn relation(&mut self, schema: Option<&str>, name: &str) {
         self.take(names::relation(schema, name));
+        if !names::is_harmless_relation(schema, name) {
+            self.uses.relation(schema, name);
+        }
+    }
+
+    /// Notes a name that WITH defines.
+    pub fn cte(&mut self, name: &str) {
+        self.uses.cte(name);
+    }
+
+    /// Notes an operator.
+    pub fn operator(&mut self, schema: Option<&str>, name: &str) {
+        if schema != Some("pg_catalog") {
+            self.uses.operator(schema, name);
+        }
+    }
+
+    /// Notes a type that something is cast to.
+    pub fn type_name(&mut self, schema: Option<&str>, name: &str) {
+        if schema != Some("pg_catalog") {
+            self.uses.type_name(schema, name);
+        }
     }
 
     /// Notes a relation that is written.
@@ -66,7 +106,8 @@ impl Findings {
 
     fn take(&mut self, verdict: Verdict) {
         if let Some(reason) = verdict.reason {
-            self.needs_primary(reason);
+            self.note(reason);
+            self.firm |= verdict.firm;
         }
         self.may_leave(verdict.may_leave);
         self.effects.may_clear |= verdict.may_clear;

@@ -6,6 +6,7 @@
 
 mod builtins;
 mod cache;
+mod catalog;
 mod classify;
 mod effects;
 mod encoding;
@@ -15,10 +16,13 @@ mod parse;
 mod quote;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub use builtins::plain_functions;
 pub use cache::{Classifier, Lookups};
+pub use catalog::{BadName, Catalog, Facts, Lists, SearchPath, SearchPaths, facts};
 pub use effects::{
     Classified, Discard, Effects, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,
 };
 pub use encoding::hides_ascii;
+pub use uses::Uses;

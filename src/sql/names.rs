@@ -8,6 +8,8 @@ use super::effects::{NeedsPrimary, SessionState};
 pub(super) struct Verdict {
     /// Why the statement needs the primary, if this name is a reason.
     pub reason: Option<NeedsPrimary>,
+    /// Whether that reason holds whatever the catalog and the configuration say.
+    pub firm: bool,
     /// State the use may leave in the server's session.
     pub may_leave: SessionState,
     /// Whether the use may remove such state.
@@ -30,23 +32,31 @@ pub(super) fn function(schema: Option<&str>, name: &str) -> Verdict {
     } else {
         SessionState::OPAQUE_CODE
     };
-    Verdict { reason: Some(NeedsPrimary::Function), may_leave, may_clear: builtin && may_clear(name) }
+    let may_clear = builtin && may_clear(name);
+    // What is bound to a session belongs on the server that has the session's other state.
+    let firm = may_clear || !may_leave.without(SessionState::OPAQUE_CODE).is_empty();
+    Verdict { reason: Some(NeedsPrimary::Function), firm, may_leave, may_clear }
 }
 
 /// Judges the last part of a column reference. `a.name` calls `name(a)` when `a` has no such column, and `a` may
 /// be the one value of a function in FROM: `select x.pg_try_advisory_lock from generate_series(1, 1) x`.
 pub(super) fn column(qualified: bool, name: &str) -> Verdict {
-    // These take no argument, so the notation cannot call them, and they are good names for columns.
-    const COLUMNS_AFTER_ALL: [&str; 4] = ["current_query", "random", "timeofday", "version"];
     // The three columns of every sequence: its page is written ahead of use, so a standby shows other values.
     const OF_SEQUENCES: [&str; 3] = ["is_called", "last_value", "log_cnt"];
     if OF_SEQUENCES.contains(&name) {
-        return node_specific();
+        return node_specific(false);
     }
-    if qualified && builtins::is_other(name) && !COLUMNS_AFTER_ALL.contains(&name) {
+    if qualified && is_other_field(name) {
         return function(None, name);
     }
     Verdict::default()
+}
+
+/// Tells whether `a.name` may call a built-in function that is not plain.
+pub(super) fn is_other_field(name: &str) -> bool {
+    // These take no argument, so the notation cannot call them, and they are good names for columns.
+    const COLUMNS_AFTER_ALL: [&str; 4] = ["current_query", "random", "timeofday", "version"];
+    builtins::is_other(name) && !COLUMNS_AFTER_ALL.contains(&name)
 }
 
 /// Judges a relation that is read. Everything named `pg_...` is denied but the catalog's ordinary tables and the
@@ -54,9 +64,23 @@ pub(super) fn column(qualified: bool, name: &str) -> Verdict {
 pub(super) fn relation(schema: Option<&str>, name: &str) -> Verdict {
     let temporary = schema.is_some_and(is_temporary_schema);
     if temporary || (name.starts_with("pg_") && !CATALOG.contains(&name)) {
-        return node_specific();
+        return node_specific(temporary);
     }
     Verdict::default()
+}
+
+/// Tells whether a relation is known to be the same on every node without asking the catalog.
+pub(super) fn is_harmless_relation(schema: Option<&str>, name: &str) -> bool {
+    match schema {
+        Some("pg_catalog") => CATALOG.contains(&name),
+        Some("information_schema") => !name.starts_with("pg_"),
+        _ => false,
+    }
+}
+
+/// Tells whether an unqualified name is that of an ordinary table of the catalog, or of a view over such.
+pub(super) fn is_catalog_relation(name: &str) -> bool {
+    CATALOG.contains(&name)
 }
 
 /// Tells whether a schema holds temporary objects: `pg_temp`, or a backend's own `pg_temp_5`.
@@ -99,8 +123,8 @@ fn may_clear(name: &str) -> bool {
         )
 }
 
-fn node_specific() -> Verdict {
-    Verdict { reason: Some(NeedsPrimary::NodeSpecific), ..Verdict::default() }
+fn node_specific(firm: bool) -> Verdict {
+    Verdict { reason: Some(NeedsPrimary::NodeSpecific), firm, ..Verdict::default() }
 }
 
 /// Ordinary tables of the catalog, and views that show nothing else: the same on a standby as on its primary.

@@ -4,6 +4,7 @@
 //! machine is an error that says how to install it; nothing is skipped.
 
 mod cancel;
+mod catalog;
 mod demo;
 mod drivers;
 mod encryption;

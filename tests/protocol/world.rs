@@ -7,7 +7,7 @@ use bellwether::session::{
     BackendStep, Context, FrontendStep, Outbox, Parting, PoolMode, Reported, ServerState, Session, Settings,
     StatementTable,
 };
-use bellwether::sql::Classifier;
+use bellwether::sql::{Catalog, Classifier, Facts, Lists, SearchPaths};
 use bellwether::wire::error_response::PgError;
 
 use super::fake::{Database, Fake};
@@ -75,6 +75,9 @@ pub struct World {
     pub clients: Vec<Client>,
     pub database: Database,
     classifier: Classifier,
+    /// Knows a table called `t`, and that is all.
+    pub catalog: Option<Catalog>,
+    paths: SearchPaths,
     statements: StatementTable,
     pub schema_generation: u64,
     pub prepared_limit: usize,
@@ -100,6 +103,8 @@ impl World {
             clients: Vec::new(),
             database: Database::default(),
             classifier: Classifier::default(),
+            catalog: Some(Catalog::new(1, Facts::default().with_table("public", "t"), Lists::default())),
+            paths: SearchPaths::default(),
             statements: StatementTable::new(0),
             schema_generation: 0,
             prepared_limit: 100,
@@ -277,7 +282,7 @@ impl World {
 
     /// Shows the session what its client sent; tells whether anything moved.
     fn frontend(&mut self, client: usize) -> bool {
-        let World { classifier, statements, .. } = self;
+        let World { classifier, statements, catalog, paths, .. } = self;
         let it = &mut self.clients[client];
         if it.end.is_some() || it.unread.is_empty() {
             return false;
@@ -285,6 +290,8 @@ impl World {
         let mut context = Context {
             classifier,
             statements,
+            catalog: catalog.as_ref(),
+            paths,
             schema_generation: self.schema_generation,
             prepared_limit: self.prepared_limit,
             split: self.split,

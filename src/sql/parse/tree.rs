@@ -41,16 +41,24 @@ impl<'a> Walk<'a, '_> {
             Node::NodeList(list) => self.list(list),
             Node::ColumnRef(column) => self.column(column),
             Node::FuncCall(call) => self.call(call),
-            Node::A_Expr(it) => self.push([it.lexpr(), it.rexpr()]),
+            Node::A_Expr(it) => {
+                self.operator(it.name());
+                self.push([it.lexpr(), it.rexpr()]);
+            }
             Node::BoolExpr(it) => self.list(it.args()),
             Node::NullTest(it) => self.push([it.arg()]),
             Node::BooleanTest(it) => self.push([it.arg()]),
-            // A type's modifiers are constants, whatever the grammar lets through.
-            Node::TypeCast(it) => self.push([it.arg()]),
+            Node::TypeCast(it) => {
+                self.type_name(it.type_name());
+                self.push([it.arg()]);
+            }
             Node::CollateClause(it) => self.push([it.arg()]),
             Node::NamedArgExpr(it) => self.push([it.arg()]),
             Node::MultiAssignRef(it) => self.push([it.source()]),
-            Node::SubLink(it) => self.push([it.testexpr(), it.subselect()]),
+            Node::SubLink(it) => {
+                self.operator(it.oper_name());
+                self.push([it.testexpr(), it.subselect()]);
+            }
             Node::CaseExpr(it) => {
                 self.push([it.arg(), it.defresult()]);
                 self.list(it.args());
@@ -74,7 +82,10 @@ impl<'a> Walk<'a, '_> {
                 self.list(it.named_args());
                 self.list(it.args());
             }
-            Node::XmlSerialize(it) => self.push([it.expr()]),
+            Node::XmlSerialize(it) => {
+                self.type_name(it.type_name());
+                self.push([it.expr()]);
+            }
             _ => return false,
         }
         true
@@ -89,11 +100,14 @@ impl<'a> Walk<'a, '_> {
             Node::RangeSubselect(it) => self.push([it.subquery()]),
             // A list for each function: the call, and its column definitions or nothing.
             Node::RangeFunction(it) => self.list(it.functions()),
-            Node::ColumnDef(it) => self.push([it.raw_default()]),
+            Node::ColumnDef(it) => {
+                self.type_name(it.type_name());
+                self.push([it.raw_default()]);
+            }
             Node::RangeTableSample(it) => {
                 let (schema, method) = qualified_name(it.method());
                 if !matches!((schema, method), (None | Some("pg_catalog"), "bernoulli" | "system")) {
-                    self.findings.function(schema, method);
+                    self.findings.function(schema, method, None);
                 }
                 self.push([it.relation(), it.repeatable()]);
                 self.list(it.args());
@@ -103,7 +117,10 @@ impl<'a> Walk<'a, '_> {
                 self.list(it.namespaces());
                 self.push(it.columns().iter().map(Node::RangeTableFuncCol));
             }
-            Node::RangeTableFuncCol(it) => self.push([it.colexpr(), it.coldefexpr()]),
+            Node::RangeTableFuncCol(it) => {
+                self.type_name(it.type_name());
+                self.push([it.colexpr(), it.coldefexpr()]);
+            }
             _ => return false,
         }
         true
@@ -116,10 +133,14 @@ impl<'a> Walk<'a, '_> {
                 self.push([it.val()]);
                 self.list(it.indirection());
             }
-            Node::SortBy(it) => self.push([it.node()]),
+            Node::SortBy(it) => {
+                self.operator(it.use_op());
+                self.push([it.node()]);
+            }
             Node::WindowDef(it) => self.window(it),
             Node::WithClause(it) => self.push(it.ctes().iter().map(Node::CommonTableExpr)),
             Node::CommonTableExpr(it) => {
+                self.findings.cte(it.ctename().unwrap_or(""));
                 self.push([it.ctequery()]);
                 if let Some(cycle) = it.cycle_clause() {
                     self.push([cycle.cycle_mark_value(), cycle.cycle_mark_default()]);
@@ -177,12 +198,30 @@ impl<'a> Walk<'a, '_> {
             Node::JsonArgument(it) => self.push(it.val().map(Node::JsonValueExpr)),
             Node::JsonBehavior(it) => self.push([it.expr()]),
             Node::JsonIsPredicate(it) => self.push([it.expr()]),
-            Node::JsonParseExpr(it) => self.push(it.expr().map(Node::JsonValueExpr)),
-            Node::JsonScalarExpr(it) => self.push([it.expr()]),
-            Node::JsonSerializeExpr(it) => self.push(it.expr().map(Node::JsonValueExpr)),
-            Node::JsonObjectConstructor(it) => self.push(it.exprs().iter().map(Node::JsonKeyValue)),
-            Node::JsonArrayConstructor(it) => self.push(it.exprs().iter().map(Node::JsonValueExpr)),
-            Node::JsonArrayQueryConstructor(it) => self.push([it.query()]),
+            Node::JsonParseExpr(it) => {
+                self.json_output(it.output());
+                self.push(it.expr().map(Node::JsonValueExpr));
+            }
+            Node::JsonScalarExpr(it) => {
+                self.json_output(it.output());
+                self.push([it.expr()]);
+            }
+            Node::JsonSerializeExpr(it) => {
+                self.json_output(it.output());
+                self.push(it.expr().map(Node::JsonValueExpr));
+            }
+            Node::JsonObjectConstructor(it) => {
+                self.json_output(it.output());
+                self.push(it.exprs().iter().map(Node::JsonKeyValue));
+            }
+            Node::JsonArrayConstructor(it) => {
+                self.json_output(it.output());
+                self.push(it.exprs().iter().map(Node::JsonValueExpr));
+            }
+            Node::JsonArrayQueryConstructor(it) => {
+                self.json_output(it.output());
+                self.push([it.query()]);
+            }
             Node::JsonObjectAgg(it) => {
                 self.json_aggregate(it.constructor());
                 self.push(it.arg().map(Node::JsonKeyValue));
@@ -192,6 +231,7 @@ impl<'a> Walk<'a, '_> {
                 self.push(it.arg().map(Node::JsonValueExpr));
             }
             Node::JsonFuncExpr(it) => {
+                self.json_output(it.output());
                 self.push(it.context_item().map(Node::JsonValueExpr));
                 self.push([it.pathspec()]);
                 self.list(it.passing());
@@ -205,6 +245,7 @@ impl<'a> Walk<'a, '_> {
                 self.push(it.on_error().map(Node::JsonBehavior));
             }
             Node::JsonTableColumn(it) => {
+                self.type_name(it.type_name());
                 self.list(it.columns());
                 self.push(it.on_empty().into_iter().chain(it.on_error()).map(Node::JsonBehavior));
             }
@@ -242,7 +283,9 @@ impl<'a> Walk<'a, '_> {
     fn call(&mut self, it: &'a nodes::FuncCall) {
         if !self.tracked.iter().any(|known| std::ptr::eq(*known, it)) {
             let (schema, name) = qualified_name(it.funcname());
-            self.findings.function(schema, name);
+            // An aggregate with WITHIN GROUP takes part of its arguments from there.
+            let arguments = (!it.agg_within_group).then(|| u16::try_from(it.args().len()).ok()).flatten();
+            self.findings.function(schema, name, arguments);
         }
         self.list(it.args());
         self.push([it.agg_filter()]);
@@ -257,8 +300,36 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
+    /// Notes the operator of an expression; the grammar names what BETWEEN and the like stand for.
+    fn operator(&mut self, names: &NodeList) {
+        let (schema, name) = qualified_name(names);
+        match name {
+            "" => {}
+            "BETWEEN" | "NOT BETWEEN" | "BETWEEN SYMMETRIC" | "NOT BETWEEN SYMMETRIC" => {
+                for name in ["<", "<=", ">", ">="] {
+                    self.findings.operator(None, name);
+                }
+            }
+            _ => self.findings.operator(schema, name),
+        }
+    }
+
+    /// Notes a type. Its modifiers are constants, whatever the grammar lets through.
+    fn type_name(&mut self, it: Option<&nodes::TypeName>) {
+        let Some(it) = it else { return };
+        let mut names = it.names().iter().rev().filter_map(|name| name.sval());
+        if let Some(name) = names.next() {
+            self.findings.type_name(names.next(), name);
+        }
+    }
+
+    fn json_output(&mut self, it: Option<&nodes::JsonOutput>) {
+        self.type_name(it.and_then(|it| it.type_name()));
+    }
+
     fn json_aggregate(&mut self, it: Option<&'a nodes::JsonAggConstructor>) {
         let Some(it) = it else { return };
+        self.json_output(it.output());
         self.push([it.agg_filter()]);
         self.list(it.agg_order());
         self.push(it.over().map(Node::WindowDef));

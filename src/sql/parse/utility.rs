@@ -138,11 +138,9 @@ fn is_harmless(node: Node<'_>) -> bool {
             | Node::AlterSystemStmt(_)
             | Node::CreateRoleStmt(_)
             | Node::AlterRoleStmt(_)
-            | Node::AlterRoleSetStmt(_)
             | Node::DropRoleStmt(_)
             | Node::CreatedbStmt(_)
             | Node::AlterDatabaseStmt(_)
-            | Node::AlterDatabaseSetStmt(_)
             | Node::AlterDatabaseRefreshCollStmt(_)
             | Node::CreateTableSpaceStmt(_)
             | Node::AlterTableSpaceOptionsStmt(_)
@@ -160,6 +158,9 @@ fn is_plain_ddl(node: Node<'_>) -> bool {
     matches!(
         node,
         Node::AlterCollationStmt(_)
+            // These may set a search_path.
+            | Node::AlterDatabaseSetStmt(_)
+            | Node::AlterRoleSetStmt(_)
             | Node::AlterDomainStmt(_)
             | Node::AlterEnumStmt(_)
             | Node::AlterEventTrigStmt(_)

@@ -1,0 +1,126 @@
+//! The catalogs of the databases in use: shared by all clients of a database, loaded again when its schema changes.
+
+mod loader;
+mod rows;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use arc_swap::{ArcSwapOption, Guard};
+use tokio::sync::{Notify, watch};
+
+use super::state::Shared;
+use crate::pool::Home;
+use crate::sql::Catalog;
+
+/// The catalog of one database, and what has become of its schema since.
+pub struct DatabaseCatalog {
+    name: Arc<str>,
+    /// Counts the schema changes that have passed through the proxy.
+    schema: Arc<AtomicU64>,
+    loaded: ArcSwapOption<Loaded>,
+    /// Wakes the loader.
+    wake: Notify,
+    /// Whether there is a loader.
+    started: AtomicBool,
+    /// Whether the loader has tried at least once.
+    tried: watch::Sender<bool>,
+}
+
+/// A catalog, and the schema generation it was read at.
+pub struct Loaded {
+    catalog: Catalog,
+    schema: u64,
+}
+
+impl Loaded {
+    /// Returns the catalog if it is of the present.
+    pub fn at(&self, schema_generation: u64) -> Option<&Catalog> {
+        (self.schema == schema_generation).then_some(&self.catalog)
+    }
+}
+
+impl DatabaseCatalog {
+    /// Returns how many schema changes have passed, counted from 1.
+    pub fn schema_generation(&self) -> u64 {
+        self.schema.load(Ordering::Acquire)
+    }
+
+    /// Notes a schema change: until the catalog has been loaded again, it is of the past.
+    pub fn schema_changed(&self) {
+        self.schema.fetch_add(1, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    /// Returns what was loaded last.
+    pub fn loaded(&self) -> Guard<Option<Arc<Loaded>>> {
+        self.loaded.load()
+    }
+
+    /// Makes sure that there is a loader, and waits at most `limit` for its first try.
+    pub async fn start(self: &Arc<Self>, shared: &Arc<Shared>, home: Home, limit: Duration) {
+        if !self.started.swap(true, Ordering::AcqRel) {
+            tokio::spawn(loader::run(self.clone(), shared.clone(), home));
+        }
+        let mut tried = self.tried.subscribe();
+        let _ = tokio::time::timeout(limit, tried.wait_for(|tried| *tried)).await;
+    }
+}
+
+/// The catalogs by database, and for each database ever used the count of its schema changes.
+#[derive(Default)]
+pub struct Catalogs {
+    by_database: Mutex<HashMap<Arc<str>, Arc<DatabaseCatalog>>>,
+    /// Outlive the catalogs: servers hold statements that were prepared at such a count.
+    schemas: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
+    loads: AtomicU32,
+}
+
+impl Catalogs {
+    /// Returns the catalog of `database`, made at need.
+    pub fn of(&self, database: &Arc<str>) -> Arc<DatabaseCatalog> {
+        let make = || {
+            let mut schemas = self.schemas.lock().expect("no panic happens under this lock");
+            // Starts at 1: 0 marks what is out of date.
+            let schema = schemas.entry(database.clone()).or_insert_with(|| Arc::new(AtomicU64::new(1)));
+            Arc::new(DatabaseCatalog {
+                name: database.clone(),
+                schema: schema.clone(),
+                loaded: ArcSwapOption::empty(),
+                wake: Notify::new(),
+                started: AtomicBool::new(false),
+                tried: watch::Sender::new(false),
+            })
+        };
+        self.lock().entry(database.clone()).or_insert_with(make).clone()
+    }
+
+    /// Loads every catalog again: what the configuration says of names has changed.
+    pub fn reload(&self) {
+        for catalog in self.lock().values() {
+            catalog.loaded.store(None);
+            catalog.wake.notify_one();
+        }
+    }
+
+    /// Forgets a catalog that only its loader still has; tells whether it did.
+    fn forget_unused(&self, catalog: &Arc<DatabaseCatalog>) -> bool {
+        let mut by_database = self.lock();
+        // One is the map's, one the loader's. More are made only under the lock.
+        let unused = Arc::strong_count(catalog) <= 2;
+        if unused {
+            by_database.remove(&catalog.name);
+        }
+        unused
+    }
+
+    fn next_generation(&self) -> u32 {
+        self.loads.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<DatabaseCatalog>>> {
+        self.by_database.lock().expect("no panic happens under this lock")
+    }
+}
