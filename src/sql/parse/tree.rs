@@ -98,8 +98,12 @@ impl<'a> Walk<'a, '_> {
             }
             Node::JoinExpr(it) => self.push([it.larg(), it.rarg(), it.quals()]),
             Node::RangeSubselect(it) => self.push([it.subquery()]),
-            // A list for each function: the call, and its column definitions or nothing.
-            Node::RangeFunction(it) => self.list(it.functions()),
+            // A list for each function: the call, and its column definitions or nothing. Those of a single function
+            // stand beside it.
+            Node::RangeFunction(it) => {
+                self.list(it.functions());
+                self.push(it.coldeflist().iter().map(Node::ColumnDef));
+            }
             Node::ColumnDef(it) => {
                 self.type_name(it.type_name());
                 self.push([it.raw_default()]);
