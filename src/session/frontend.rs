@@ -9,6 +9,7 @@ use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::server::ServerState;
 use super::shapes::Ask;
 use crate::pg::SqlState;
+use crate::routing::Target;
 use crate::sql::Classified;
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
@@ -102,11 +103,20 @@ impl Session {
                     continue;
                 }
                 return match self.route(&input[at..], context) {
-                    Ok(Some(need)) => (at, FrontendStep::NeedServer(need)),
+                    Ok(Some(need)) => {
+                        self.on_standby = need.target == Target::Standby;
+                        (at, FrontendStep::NeedServer(need))
+                    }
                     Ok(None) => (at, FrontendStep::NeedInput),
                     Err(error) => (at, FrontendStep::Violation(violation(error))),
                 };
             };
+            match self.may_follow(head, &input[at..], context) {
+                Ok(Some(true)) => {}
+                Ok(Some(false)) => return (at, FrontendStep::Busy),
+                Ok(None) => return (at, FrontendStep::NeedInput),
+                Err(error) => return (at, FrontendStep::Violation(violation(error))),
+            }
             match self.must_wait(head, input, at..end, to_server) {
                 Wait::No => {}
                 Wait::Answer => return (at, FrontendStep::Busy),

@@ -6,7 +6,7 @@ use super::frontend::{WHOLE_MESSAGE, next_message};
 use super::machine::{Context, PoolMode, Session};
 use crate::routing::{self, Need, Reason, Target};
 use crate::sql::{Classified, NeedsPrimary};
-use crate::wire::frame::{HEAD, Malformed};
+use crate::wire::frame::{HEAD, Head, Malformed};
 use crate::wire::frontend::{self, tag};
 
 impl Session {
@@ -33,6 +33,27 @@ impl Session {
             Some(&tag::FUNCTION_CALL) => Ok(Some(Need::primary(Reason::FunctionCall))),
             _ => self.route_group(input, context),
         }
+    }
+
+    /// Tells whether the request at the start of `input` may be sent behind those that a standby has not answered
+    /// yet: what needs the primary waits until the standby has been given back. `None` when more of it must arrive
+    /// first.
+    pub(super) fn may_follow(
+        &mut self,
+        head: Head,
+        input: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<Option<bool>, Malformed> {
+        let begins = !self.group_open || self.pipeline.ends_round();
+        let asks = !matches!(
+            head.tag,
+            tag::SYNC | tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL | tag::TERMINATE
+        );
+        if !self.on_standby || !begins || !asks || self.pipeline.is_empty() {
+            return Ok(Some(true));
+        }
+        let need = self.route(input, context)?;
+        Ok(need.map(|need| need.target == Target::Standby))
     }
 
     /// Tells whether transactions are serializable by default, which a standby refuses.

@@ -120,6 +120,8 @@ pub struct Session {
     pub(super) unnamed_round: u64,
     pub(super) status: TransactionStatus,
     pub(super) attached: bool,
+    /// The server was asked for to read only, so it may be a standby.
+    pub(super) on_standby: bool,
     /// State known to live on the server.
     pub(super) pinned: SessionState,
     /// State that may live on the server, to be asked about once the transaction ends.
@@ -207,6 +209,7 @@ impl Session {
             unnamed_round: u64::MAX,
             status: TransactionStatus::Idle,
             attached: false,
+            on_standby: false,
             pinned: SessionState::NONE,
             suspected: SessionState::NONE,
             failed: false,

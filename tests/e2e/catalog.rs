@@ -129,12 +129,31 @@ async fn changes_made_elsewhere_are_noticed() {
 
 #[test]
 fn without_a_catalog_what_is_named_is_read_on_the_primary() {
-    let bench = Bench::with(applied_everywhere(), &[]);
-    bench.sql("CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+    let bench = Bench::with(applied_everywhere(), &["routing.catalog_refresh = \"50ms\""]);
     let read = "SELECT current_setting('cluster_name') FROM t";
+    let table = "CREATE TABLE t (n int); INSERT INTO t VALUES (1)";
+    bench.sql(table);
     eventually("the catalog is loaded", || bench.sql(read) == "b");
-    // The cluster's own login may not connect to this one, and everybody else may.
-    bench.cluster.sql("a", "CREATE DATABASE closed").unwrap();
-    let user = "SELECT usename FROM pg_stat_activity WHERE usename LIKE 'bellwether%' LIMIT 1";
-    let _ = bench.cluster.sql("a", user);
+    // Into a database of their own the clients may, and the proxy's login may not.
+    for sql in [
+        "ALTER ROLE bellwether NOSUPERUSER",
+        "GRANT SELECT ON pg_authid TO bellwether",
+        "CREATE DATABASE closed OWNER demo",
+        "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
+    ] {
+        bench.cluster.sql("a", sql).unwrap();
+    }
+    let closed = bench.proxy.conninfo_as("demo", "closed");
+    let ask = |sql: &str| bench.cluster.sql_at(&closed, sql).unwrap();
+    ask(table);
+    assert_eq!(ask(read), "a");
+    assert_eq!(ask("SELECT 1"), "1");
+    let warnings = || bench.proxy.log().matches("catalog.unavailable").count();
+    assert_eq!(warnings(), 1, "{}", bench.proxy.log_tail());
+    // Not for good: once it may, the catalog is there.
+    bench.cluster.sql("a", "GRANT CONNECT ON DATABASE closed TO bellwether").unwrap();
+    let client = bench.cluster.sql_at(&closed, "SELECT 1");
+    assert!(client.is_ok());
+    eventually("the catalog is loaded after all", || ask(read) == "b");
+    assert_eq!(warnings(), 1);
 }

@@ -76,6 +76,38 @@ fn named_statements_are_remembered_for_routing() {
 }
 
 #[test]
+fn what_needs_the_primary_does_not_follow_a_read_to_a_standby() {
+    every_cut(|world| {
+        let standby = world.add_server(true);
+        world.standby = Some(standby);
+        let read = [once("select 1"), sync()].concat();
+        let write = [once("insert into t values (1)"), sync()].concat();
+        let (row, written) = ("1, 2, D:1, C:SELECT 1, Z:I", "1, 2, C:INSERT 0 1, Z:I");
+        let both = format!("{row}, {row}, {written}, {row}");
+        world.says(&[&read[..], &read, &write, &read].concat(), &both);
+        world.says(&[parse("w", "insert into t values (1)"), sync()].concat(), "1, Z:I");
+        let prepared = [&read[..], &run("w", &[]), &sync()].concat();
+        world.says(&prepared, &format!("{row}, 2, C:INSERT 0 1, Z:I"));
+        let targets: Vec<Target> = world.clients[0].needs.iter().map(|need| need.target).collect();
+        assert!(targets.contains(&Target::Primary) && targets.contains(&Target::Standby));
+        world.forget();
+    });
+}
+
+#[test]
+fn without_a_catalog_names_go_to_the_primary() {
+    every_cut(|world| {
+        world.catalog = None;
+        world.send(&query("select 1"));
+        world.send(&query("select * from t"));
+        check(world, 0, Target::Standby, "plain_read");
+        let second = world.clients[0].needs[1];
+        assert_eq!((second.target, second.reason.name()), (Target::Primary, "no_catalog"));
+        world.forget();
+    });
+}
+
+#[test]
 fn a_transaction_stays_where_it_is() {
     every_cut(|world| {
         let standby = world.add_server(true);
