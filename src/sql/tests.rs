@@ -24,7 +24,7 @@ fn statements_are_found_to_be_what_the_table_says() {
 }
 
 /// Ways to put a query `{}` inside another which stays a plain read.
-const AROUND: [&str; 40] = [
+pub(super) const AROUND: [&str; 40] = [
     "select ({})",
     "select 1 from ({}) x",
     "select 1 from t, lateral ({}) x",

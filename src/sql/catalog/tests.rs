@@ -2,6 +2,7 @@
 
 use super::facts::{Facts, Function, Kind, Of, Part, Relation, What};
 use super::*;
+use crate::sql::tests::AROUND;
 use crate::sql::{Classified, Classifier};
 
 fn judged(catalog: &Catalog, path: Option<&str>, text: &str) -> String {
@@ -231,6 +232,74 @@ fn where_something_runs_unnamed_nothing_is_trusted() {
         Catalog::new(1, Facts { distrust: Some(NeedsPrimary::Operator), ..facts() }, Lists::default());
     assert_eq!(judged(&catalog, None, "select * from t"), "Operator");
     assert_eq!(judged(&catalog, None, "select 1"), "plain");
+}
+
+/// Queries with an effect, or whose answer is the primary's alone.
+const NOT_PLAIN: [&str; 32] = [
+    "select volatile_f(1)",
+    "select public.volatile_f(n) from t",
+    "select overloaded(1, 2)",
+    "select by_default()",
+    "select by_default_2()",
+    "select unheard_of()",
+    "select t.volatile_f from t",
+    "select (row(1)).volatile_f",
+    "select 1 from volatile_f(1) x",
+    "select 1 from t tablesample volatile_f(1)",
+    "select 1 === 2",
+    "select 1 operator(public.===) 2",
+    "select 1 from t order by n using ===",
+    "select 1::checked",
+    "select cast(null as public.checked)",
+    "select 1 from json_to_record('{}') as x(a checked)",
+    "select 1 from unlogged_t",
+    "select 1 from app.t",
+    "select last_value from s",
+    "table foreign_t",
+    "select 1 from parent",
+    "select 1 from only middle",
+    "select 1 from volatile_view",
+    "select 1 from view_of_view",
+    "select 1 from nextval_view",
+    "select 1 from activity_view",
+    "select 1 from rls_t",
+    "select nextval('s')",
+    "select pg_advisory_lock(1)",
+    "select 1 from pg_stat_activity",
+    "select 1 from t for share",
+    "with w as (delete from t returning 1) select * from w",
+];
+
+/// Queries that look much like those, and are plain reads.
+const PLAIN: [&str; 9] = [
+    "select 1",
+    "select stable_f(1), overloaded(1), by_default_2",
+    "select 1 from fine_view",
+    "select t.full_name from t",
+    "select 1 from v, only public.u",
+    "select 1 = 2 or 1 between 2 and 3",
+    "select 1 from app.only_app",
+    "with unheard_of as (select 1) table unheard_of",
+    "select 1 from pg_class",
+];
+
+#[test]
+fn nothing_with_an_effect_is_a_plain_read_however_it_is_wrapped() {
+    let catalog = catalog();
+    let mut rng = fastrand::Rng::with_seed(13);
+    for turn in 0..3000 {
+        let mut wrap = "{}".to_owned();
+        for _ in 0..rng.usize(1..5) {
+            wrap = AROUND[rng.usize(..AROUND.len())].replace("{}", &wrap);
+        }
+        let not_plain = wrap.replace("{}", NOT_PLAIN[turn % NOT_PLAIN.len()]);
+        assert_ne!(judged(&catalog, None, &not_plain), "plain", "{not_plain}");
+        let plain = wrap.replace("{}", PLAIN[turn % PLAIN.len()]);
+        assert_eq!(judged(&catalog, None, &plain), "plain", "{plain}");
+        // Of several statements one is enough.
+        let both = [&*plain, &not_plain, "select 1"];
+        assert_ne!(judged(&catalog, None, &both.join(";")), "plain", "{both:?}");
+    }
 }
 
 #[test]
