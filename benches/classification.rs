@@ -11,8 +11,11 @@ use bellwether::sql::{Catalog, Classifier, Facts, Lists, SearchPath};
 const ROUNDS: usize = 20;
 const TEXTS: usize = 1000;
 
+/// Makes the text of this number.
+type MakeText = fn(usize) -> String;
+
 fn main() {
-    let texts: [(&str, fn(usize) -> String); 3] = [
+    let texts: [(&str, MakeText); 3] = [
         ("pgbench", |n| format!("SELECT abalance FROM t{} WHERE aid = {n};", n % 1000)),
         ("join", |n| {
             format!(

@@ -1,6 +1,7 @@
 //! Keeps the catalog of one database up to date, from the primary, as the cluster's own login.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::rows::{self, Row};
@@ -85,13 +86,18 @@ impl Loader {
         let (epoch, leaderless) = (node.map(|node| (snapshot.term, node)), snapshot.primary.is_none());
         drop(snapshot);
         let (_, node) = epoch.ok_or("no server is known")?;
-        let current = self.catalog.loaded.load().as_ref().is_some_and(|loaded| loaded.schema == schema);
+        let loaded = self.catalog.loaded.load_full();
+        let current = loaded.as_ref().is_some_and(|loaded| loaded.at(schema).is_some());
         if current && leaderless {
             return Ok(());
         }
-        if current && epoch == self.epoch {
+        if let Some(loaded) = loaded
+            && epoch == self.epoch
+        {
+            // Many a schema change changes nothing that counts here: a temporary table is dropped, say.
             let mut rows = self.ask(node, CHECK).await?;
             if rows::fingerprint(&mut rows) == self.fingerprint {
+                loaded.schema.store(schema, Ordering::Release);
                 self.succeeded();
                 return Ok(());
             }
@@ -127,7 +133,7 @@ impl Loader {
                 );
             }
         }
-        self.catalog.loaded.store(Some(Arc::new(Loaded { catalog, schema })));
+        self.catalog.loaded.store(Some(Arc::new(Loaded { catalog, schema: AtomicU64::new(schema) })));
         Ok(())
     }
 

@@ -29,16 +29,16 @@ pub struct DatabaseCatalog {
     tried: watch::Sender<bool>,
 }
 
-/// A catalog, and the schema generation it was read at.
+/// A catalog, and the latest schema generation at which it was seen to hold.
 pub struct Loaded {
     catalog: Catalog,
-    schema: u64,
+    schema: AtomicU64,
 }
 
 impl Loaded {
     /// Returns the catalog if it is of the present.
     pub fn at(&self, schema_generation: u64) -> Option<&Catalog> {
-        (self.schema == schema_generation).then_some(&self.catalog)
+        (self.schema.load(Ordering::Acquire) == schema_generation).then_some(&self.catalog)
     }
 }
 
