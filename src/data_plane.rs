@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use bellwether::auth::{Credentials, VerifierFile};
 use bellwether::config::{Config, Listen};
@@ -131,14 +131,14 @@ pub fn pool_status(registry: Arc<Registry>) -> Box<dyn Fn() -> Value + Send + Sy
 
 /// The worker threads.
 pub struct Workers {
-    stop: Arc<Notify>,
+    stop: watch::Sender<bool>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Workers {
     /// Ends the threads, and with them whatever client is left.
     pub fn stop(self) {
-        self.stop.notify_waiters();
+        self.stop.send_replace(true);
         for thread in self.threads {
             let _ = thread.join();
         }
@@ -148,15 +148,15 @@ impl Workers {
 /// Starts `count` threads, each with a runtime of its own, that accept and serve clients.
 pub fn start_workers(endpoint: Proxy, count: usize, metrics: &Metrics) -> io::Result<Workers> {
     let endpoint = Arc::new(endpoint);
-    let stop = Arc::new(Notify::new());
+    let stop = watch::Sender::new(false);
     let mut threads = Vec::new();
     for number in 0..count.max(1) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let worker = proxy::worker(endpoint.shared(), runtime.handle().clone(), metrics);
-        let (endpoint, stop) = (endpoint.clone(), stop.clone());
+        // Subscribed here: the thread may begin only after it was told to stop.
+        let (endpoint, mut stop) = (endpoint.clone(), stop.subscribe());
         let thread = std::thread::Builder::new().name(format!("worker {number}")).spawn(move || {
             runtime.block_on(async {
-                let stopped = stop.notified();
                 if number == 0 {
                     let registry = endpoint.shared().registry().clone();
                     tokio::spawn(registry.run_janitor(worker.home()));
@@ -164,7 +164,7 @@ pub fn start_workers(endpoint: Proxy, count: usize, metrics: &Metrics) -> io::Re
                 if let Err(error) = endpoint.serve(worker).await {
                     tracing::error!(%error, "this worker cannot accept clients");
                 }
-                stopped.await;
+                let _ = stop.wait_for(|stop| *stop).await;
             });
         })?;
         threads.push(thread);

@@ -102,8 +102,10 @@ impl Loader {
                 return Ok(());
             }
         }
-        // Whatever was loaded is out of date.
-        self.catalog.loaded.store(None);
+        if epoch != self.epoch {
+            // Another primary may lack what the last one told.
+            self.catalog.loaded.store(None);
+        }
         let rows = self.ask(node, concat!(include_str!("facts.sql"), include_str!("check.sql"))).await?;
         self.take(rows, schema).await?;
         self.epoch = epoch;
