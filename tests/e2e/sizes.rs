@@ -259,7 +259,7 @@ fn a_database_can_be_dropped_although_its_pool_has_idle_servers() {
     guest.sql("BEGIN; CREATE TABLE t (n int); COMMIT");
     guest.terminate();
     let mut oracle = story.direct("a", "postgres");
-    let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'short_lived' AND state = 'idle'";
+    let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'short_lived' AND usename = 'postgres' AND state = 'idle'";
     eventually("its server is idle", || oracle.sql(idle) == "1");
     admin.sql("DROP DATABASE short_lived");
     assert_eq!(oracle.sql("SELECT count(*) FROM pg_database WHERE datname = 'short_lived'"), "0");
