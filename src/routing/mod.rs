@@ -4,5 +4,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod decision;
+mod route;
 
 pub use decision::{Need, NoNode, Reason, Target, choose, of_text};
+pub use route::Route;
