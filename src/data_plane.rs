@@ -36,6 +36,7 @@ pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
         user_modes: modes(&config.users),
         split: config.split,
         lists: lists(config)?,
+        wishes: bellwether::routing::Wishes::default(),
         catalog_refresh: config.catalog_refresh,
         prepared_statements: config.prepared,
         host_rules: config.auth.rules.clone(),

@@ -39,6 +39,10 @@ codes! {
     INVALID_CATALOG_NAME = b"3D000";
     /// `syntax_error`
     SYNTAX_ERROR = b"42601";
+    /// `invalid_name`
+    INVALID_NAME = b"42602";
+    /// `undefined_object`; also a setting that does not exist.
+    UNDEFINED_OBJECT = b"42704";
     /// `duplicate_prepared_statement`
     DUPLICATE_PREPARED_STATEMENT = b"42P05";
     /// `serialization_failure`; also recovery conflicts on a standby.

@@ -21,7 +21,7 @@ use crate::auth::{
 };
 use crate::pg::SqlState;
 use crate::pool::{Identity, Stream};
-use crate::routing::{Need, Reason};
+use crate::routing::{Need, OwnSetting, Reason};
 use crate::session::{Reported, Session};
 use crate::sql::SessionState;
 use crate::wire::error_response::PgError;
@@ -287,7 +287,7 @@ impl Incoming {
             return Ok(Admitted::Replication(Box::new(opened), registered));
         }
         let mut task = self.task(worker, &request, identity, &registered);
-        match task.greet(request.settings).await {
+        match task.greet(request.settings, &request.own).await {
             Ok(()) => Ok(Admitted::Client(Box::new(task), registered)),
             Err(End::Gone) => Err(Failure::Silent),
             Err(End::Told(error)) => {
@@ -337,7 +337,11 @@ const CATALOG_LIMIT: Duration = Duration::from_secs(1);
 
 impl ClientTask {
     /// Tells the client that it is in, what the endpoint reports with its settings, and how it can cancel.
-    async fn greet(&mut self, startup: crate::session::Settings) -> Result<(), End> {
+    async fn greet(
+        &mut self,
+        startup: crate::session::Settings,
+        own: &[(OwnSetting, String)],
+    ) -> Result<(), End> {
         let shared = self.worker.shared.clone();
         let (database, user) = (self.identity.database().clone(), self.identity.user().clone());
         let term = shared.snapshot().term;
@@ -358,6 +362,7 @@ impl ClientTask {
                 reported
             }
         };
+        self.session.wish(self.settings.wishes_of(own));
         if self.settings.split {
             self.catalog.start(&shared, self.worker.home(), CATALOG_LIMIT).await;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::tls::TlsFiles;
 use crate::auth::{HostRules, VerifierFile};
+use crate::routing::{OwnSetting, Wishes};
 use crate::session::PoolMode;
 use crate::sql::Lists;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub user_modes: BTreeMap<String, PoolMode>,
     /// Whether plain reads go to standbys.
     pub split: bool,
+    /// What sessions ask of routing unless they say otherwise.
+    pub wishes: Wishes,
     /// What the operator says of single functions and relations.
     pub lists: Lists,
     /// How often the catalogs are checked for changes that did not pass through here. 30 s.
@@ -73,5 +76,15 @@ impl Settings {
     pub fn mode_of(&self, database: &str, user: &str) -> PoolMode {
         let special = self.user_modes.get(user).or_else(|| self.database_modes.get(database));
         special.copied().unwrap_or(self.mode)
+    }
+
+    /// Returns the proxy's own settings of a session whose client gave `own` at its start. Values that the settings
+    /// cannot have are left out.
+    pub fn wishes_of(&self, own: &[(OwnSetting, String)]) -> Wishes {
+        let mut wishes = self.wishes;
+        for (setting, value) in own {
+            let _ = wishes.set(*setting, value);
+        }
+        wishes
     }
 }

@@ -1,6 +1,7 @@
 //! What a startup packet asks for: user, database, replication, settings.
 
 use crate::pg::SqlState;
+use crate::routing::{OWN_PREFIX, OwnSetting, Wishes};
 use crate::session::Settings;
 use crate::wire::error_response::PgError;
 use crate::wire::startup::{ProtocolVersion, Startup};
@@ -22,6 +23,8 @@ pub struct Request {
     pub replication: Option<Replication>,
     /// Settings of the session.
     pub settings: Settings,
+    /// The proxy's own settings among them, with their values.
+    pub own: Vec<(OwnSetting, String)>,
     /// Every parameter but user and database, for a connection that is passed through.
     pub parameters: Vec<(String, String)>,
 }
@@ -55,6 +58,7 @@ pub fn read(startup: &Startup<'_>) -> Result<Request, PgError> {
     let mut settings = startup.get("options").map_or(Ok(Vec::new()), read_options)?;
     settings
         .extend(parameters.iter().filter(|(name, _)| !matches!(&**name, "options" | "replication")).cloned());
+    let own = take_own(&mut settings)?;
     Ok(Request {
         user: user.to_owned(),
         database: database.to_owned(),
@@ -63,8 +67,27 @@ pub fn read(startup: &Startup<'_>) -> Result<Request, PgError> {
         unknown_options,
         replication,
         settings: Settings::new(settings),
+        own,
         parameters,
     })
+}
+
+/// Takes the proxy's own settings out of those for servers.
+fn take_own(settings: &mut Vec<(String, String)>) -> Result<Vec<(OwnSetting, String)>, PgError> {
+    let mut own = Vec::new();
+    let is_own = |name: &str| name.to_ascii_lowercase().starts_with(OWN_PREFIX);
+    for (name, value) in settings.extract_if(.., |(name, _)| is_own(name)) {
+        let setting = OwnSetting::named(&name.to_ascii_lowercase()).ok_or_else(|| {
+            let message = format!("unrecognized configuration parameter \"{name}\"");
+            PgError::fatal(SqlState::UNDEFINED_OBJECT, message)
+        })?;
+        // Said now, before anything else is done for the client.
+        Wishes::default().set(setting, &value).map_err(|bad| {
+            PgError::fatal(SqlState::INVALID_PARAMETER_VALUE, bad.to_string()).hint(bad.hint)
+        })?;
+        own.push((setting, value));
+    }
+    Ok(own)
 }
 
 fn read_replication(value: &str) -> Result<Option<Replication>, PgError> {
@@ -149,6 +172,25 @@ mod tests {
         assert_eq!(settings, expected);
         for bad in ["-c", "-c x", "-d 5", "x"] {
             assert!(read(&startup(&[("user", "u"), ("options", bad)])).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn own_settings_are_kept_from_servers() {
+        let sent = [
+            ("user", "u"),
+            ("options", "-c Bellwether.route=standby -c a.b=1"),
+            ("bellwether.route", "primary"),
+        ];
+        let request = read(&startup(&sent)).expect("a startup");
+        assert_eq!(request.settings.iter().collect::<Vec<_>>(), [("a.b", "1")]);
+        let own = [(OwnSetting::Route, "standby".to_owned()), (OwnSetting::Route, "primary".to_owned())];
+        assert_eq!(request.own, own);
+        for (name, value, code) in [
+            ("bellwether.route", "up", SqlState::INVALID_PARAMETER_VALUE),
+            ("bellwether.rout", "auto", SqlState::UNDEFINED_OBJECT),
+        ] {
+            assert_eq!(read(&startup(&[("user", "u"), (name, value)])).map_err(|e| e.code), Err(code));
         }
     }
 

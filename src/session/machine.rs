@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::outbox::Outbox;
+use super::own::Own;
 use super::parameters::{Parameters, Settings};
 use super::pins;
 use super::pipeline::{Entry, Internal, Pipeline, Request};
@@ -15,7 +16,7 @@ use super::reported::{Reading, Reported};
 use super::sequences::Sequences;
 use super::server::ServerState;
 use super::statements::{ClientStatements, Statement, StatementTable};
-use crate::routing::Need;
+use crate::routing::{Need, Wishes};
 use crate::sql::{Catalog, Classified, Classifier, SearchPath, SearchPaths, SessionState};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
@@ -241,6 +242,16 @@ impl Session {
     pub fn of(mut self, scope: u64) -> Self {
         self.scope = scope;
         self
+    }
+
+    /// Gives the session its own settings, as it starts with them and as RESET returns to them.
+    pub fn wish(&mut self, startup: Wishes) {
+        self.parameters.own = Own::new(startup);
+    }
+
+    /// Returns the session's own settings as they are now.
+    pub fn wishes(&self) -> &Wishes {
+        self.parameters.own.now()
     }
 
     /// Stands for all that decides what the text of a statement means.

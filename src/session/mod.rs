@@ -19,6 +19,7 @@ mod leave;
 mod lookahead;
 mod machine;
 mod outbox;
+mod own;
 mod parameters;
 pub mod pins;
 mod pipeline;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::own::{Own, OwnMark};
 use super::reported::Reported;
+use crate::routing::Wishes;
 use crate::sql::SettingChange;
 
 /// Names whose value decides who the session acts as. They are set last and reset first, because they decide
@@ -60,7 +62,9 @@ pub struct Parameters {
     current: Arc<Settings>,
     /// What a rollback returns to; `None` while the transaction has changed nothing.
     before: Option<Arc<Settings>>,
-    savepoints: Vec<(Box<str>, Arc<Settings>)>,
+    savepoints: Vec<(Box<str>, Arc<Settings>, OwnMark)>,
+    /// The settings that no server knows.
+    pub(super) own: Own,
 }
 
 /// What is left to do after a change was followed.
@@ -77,7 +81,8 @@ pub enum Followed {
 impl Parameters {
     /// Starts with the settings of the startup packet.
     pub fn new(startup: Arc<Settings>) -> Self {
-        Parameters { current: startup.clone(), startup, before: None, savepoints: Vec::new() }
+        let own = Own::new(Wishes::default());
+        Parameters { current: startup.clone(), startup, before: None, savepoints: Vec::new(), own }
     }
 
     /// Follows one change that the server has carried out. Changes with bind parameters must be resolved before.
@@ -132,6 +137,7 @@ impl Parameters {
 
     /// Follows RESET ALL; with `identity` also the user and role, as DISCARD ALL does.
     pub fn reset_all(&mut self, identity: bool) -> Followed {
+        self.own.reset_all();
         let mut values = (*self.startup).clone();
         if !identity {
             for name in IDENTITY {
@@ -155,7 +161,7 @@ impl Parameters {
 
     /// Follows SAVEPOINT.
     pub fn savepoint(&mut self, name: &str) {
-        self.savepoints.push((name.into(), self.current.clone()));
+        self.savepoints.push((name.into(), self.current.clone(), self.own.mark()));
     }
 
     /// Follows RELEASE SAVEPOINT: its changes now belong to what encloses it.
@@ -170,22 +176,25 @@ impl Parameters {
         if let Some(at) = self.savepoint_at(name) {
             self.savepoints.truncate(at + 1);
             self.current = self.savepoints[at].1.clone();
+            self.own.return_to(self.savepoints[at].2);
         }
     }
 
     fn savepoint_at(&self, name: &str) -> Option<usize> {
-        self.savepoints.iter().rposition(|(known, _)| &**known == name)
+        self.savepoints.iter().rposition(|(known, ..)| &**known == name)
     }
 
     /// Follows the end of a transaction that kept its changes; returns whether there were any.
     pub fn commit(&mut self) -> bool {
         self.savepoints.clear();
+        self.own.commit();
         self.before.take().is_some()
     }
 
     /// Follows the end of a transaction that undid its changes; returns whether there were any.
     pub fn rollback(&mut self) -> bool {
         self.savepoints.clear();
+        self.own.rollback();
         match self.before.take() {
             Some(before) => {
                 self.current = before;
