@@ -23,4 +23,5 @@ pub mod coordinator;
 pub mod lab;
 pub mod pool;
 pub mod proxy;
+pub mod store;
 pub mod telemetry;

@@ -17,6 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("routing", &["sql", "topology", "pg"]),
     ("session", &["wire", "sql", "routing", "topology", "pg"]),
     ("pool", &["wire", "auth", "session", "topology", "pg"]),
+    ("store", &["topology", "pg"]),
     ("telemetry", &["topology", "pg"]),
     ("config", &["pg", "topology", "auth", "routing", "session", "pool"]),
     (

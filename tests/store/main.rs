@@ -1,0 +1,4 @@
+//! The agreement store: one set of promises, kept by every kind of it.
+
+mod memory;
+mod promises;
