@@ -40,8 +40,15 @@ fn snapshot(primary: bool, reads: bool) -> Snapshot {
 }
 
 fn sources(snapshot: Snapshot) -> Sources {
-    let names =
-        Names { routes: &[], rules: &[], pins: &[], client_states: &[], rejections: &[], cancels: &[] };
+    let names = Names {
+        routes: &[],
+        rules: &[],
+        pins: &[],
+        client_states: &[],
+        rejections: &[],
+        healings: &[],
+        cancels: &[],
+    };
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     let metrics = Arc::new(Metrics::new(&names, &[], snapshot.clone()));
     Sources { snapshot, metrics, pools: None, refusing: None }

@@ -47,6 +47,8 @@ codes! {
     DUPLICATE_PREPARED_STATEMENT = b"42P05";
     /// `serialization_failure`; also recovery conflicts on a standby.
     SERIALIZATION_FAILURE = b"40001";
+    /// `deadlock_detected`; also between a standby's reads and what it replays.
+    DEADLOCK_DETECTED = b"40P01";
     /// `insufficient_resources`
     INSUFFICIENT_RESOURCES = b"53000";
     /// `too_many_connections`

@@ -11,7 +11,7 @@ use super::state::{Trouble, Worker};
 use crate::pg::SqlState;
 use crate::pool::{Identity, Pool};
 use crate::routing::Target;
-use crate::session::{BackendStep, Context, FrontendStep, Parting, PoolMode, Session, pins};
+use crate::session::{BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session, pins};
 use crate::sql::{Lookups, SessionState};
 use crate::telemetry::{Direction, Found};
 use crate::topology::NodeId;
@@ -177,6 +177,9 @@ impl ClientTask {
         if self.session.take_schema_changed() {
             self.catalog.schema_changed();
         }
+        if let Some(shape) = self.session.take_learned() {
+            self.catalog.learn(shape);
+        }
         self.client.set_running(self.session.is_running());
         // With a server that is lost, what has not been sent may yet be taken back.
         let lost = matches!(step, BackendStep::Lost(_));
@@ -199,6 +202,11 @@ impl ClientTask {
             BackendStep::Replay => {
                 let requests = self.session.take_replay();
                 self.relay.from_client.prepend(&requests);
+                Ok(())
+            }
+            BackendStep::RunElsewhere(healing) => {
+                self.release();
+                self.run_again(healing);
                 Ok(())
             }
             BackendStep::Lost(error) => self.server_lost(error),
@@ -247,7 +255,8 @@ impl ClientTask {
             self.worker.shared.report(Trouble::Unreachable(node));
         }
         if let Some(requests) = requests {
-            tracing::debug!(event = "read.again", pid = self.client.pid);
+            tracing::debug!(event = "read.again", pid = self.client.pid, reason = ?Healing::StandbyLost);
+            self.worker.metrics.healed(Healing::StandbyLost as usize);
             self.relay.from_client.prepend(&requests);
             return Ok(());
         }
@@ -258,6 +267,14 @@ impl ClientTask {
         goes_on.map_err(End::Told)?;
         self.count_pins();
         Ok(())
+    }
+
+    /// Shows the requests that failed on a standby again; another server gets them.
+    fn run_again(&mut self, healing: Healing) {
+        let requests = self.session.take_replay();
+        tracing::debug!(event = "read.again", pid = self.client.pid, reason = ?healing);
+        self.worker.metrics.healed(healing as usize);
+        self.relay.from_client.prepend(&requests);
     }
 
     fn drop_server(&mut self) {

@@ -18,7 +18,7 @@ use crate::pg::SqlState;
 use crate::pool::tls::files::TlsFileError;
 use crate::pool::{Identity, Registry};
 use crate::routing::Reason;
-use crate::session::pins;
+use crate::session::{Healing, pins};
 use crate::telemetry::{Metrics, Names};
 
 /// Why the endpoint could not be opened.
@@ -76,6 +76,7 @@ pub fn metric_names() -> Names {
         pins: &PIN_NAMES,
         client_states: CLIENT_STATES,
         rejections: REJECTIONS,
+        healings: &Healing::NAMES,
         cancels: CANCEL_RESULTS,
     }
 }

@@ -27,11 +27,13 @@ pub enum Reason {
     SessionMode,
     /// Splitting is switched off.
     SplitOff,
+    /// A standby cancelled the read, because what it replays was in its way.
+    RecoveryConflict,
 }
 
 impl Reason {
     /// All reasons with the names they are counted under, at the index [`index`](Self::index) returns.
-    pub const NAMES: [&'static str; 24] = [
+    pub const NAMES: [&'static str; 26] = [
         "plain_read",
         "unparsed",
         "writes",
@@ -52,10 +54,12 @@ impl Reason {
         "type",
         "unknown_relation",
         "no_catalog",
+        "learned",
         "open_group",
         "function_call",
         "session_mode",
         "split_off",
+        "recovery_conflict",
     ];
 
     /// Returns the place of this reason's name in [`NAMES`](Self::NAMES).
@@ -69,6 +73,7 @@ impl Reason {
             Reason::FunctionCall => BEHIND + 1,
             Reason::SessionMode => BEHIND + 2,
             Reason::SplitOff => BEHIND + 3,
+            Reason::RecoveryConflict => BEHIND + 4,
         }
     }
 
@@ -184,5 +189,6 @@ mod tests {
         assert_eq!(Reason::Statement(NeedsPrimary::NoCatalog).name(), "no_catalog");
         assert_eq!(Reason::OpenGroup.name(), "open_group");
         assert_eq!(Reason::SplitOff.name(), "split_off");
+        assert_eq!(Reason::RecoveryConflict.name(), "recovery_conflict");
     }
 }

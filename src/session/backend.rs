@@ -106,7 +106,7 @@ impl Session {
                     server.prepared.confirm(&sent, lasting);
                 }
             }
-            tag::BIND_COMPLETE => drop(self.pop(Request::Bind)?),
+            tag::BIND_COMPLETE => self.shape = self.pop(Request::Bind)?.shape,
             tag::CLOSE_COMPLETE => drop(self.pop(Request::Close)?),
             tag::PARAMETER_DESCRIPTION => self.expect(&[Request::Describe])?,
             tag::ROW_DESCRIPTION | tag::NO_DATA => {
@@ -118,8 +118,10 @@ impl Session {
                 self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
             }
             tag::NOTICE_RESPONSE => {
-                forward |= self.pipeline.is_empty();
-                self.keep_answers(forward);
+                // One about what runs is given again when that is run again.
+                let apart = self.pipeline.is_empty();
+                self.keep_answers(apart);
+                forward |= apart;
             }
             tag::NOTIFICATION_RESPONSE => {
                 forward = true;
@@ -303,7 +305,7 @@ impl Session {
             }
             Some(Internal::Reapply) => self.busy = false,
             Some(Internal::Helper | Internal::Parting) => self.busy &= !self.pipeline.is_empty(),
-            Some(Internal::Replay) => return Err(BackendStep::Replay),
+            Some(Internal::Replay) => return Err(self.replay_begins()),
         }
         Ok(true)
     }

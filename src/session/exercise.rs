@@ -276,6 +276,14 @@ impl Shell {
                 self.from_client.splice(..0, requests);
                 Some(true)
             }
+            BackendStep::RunElsewhere(_) => {
+                let mut server = self.server.take()?;
+                self.session.detach(&mut server);
+                self.from_server.clear();
+                let requests = self.session.take_replay();
+                self.from_client.splice(..0, requests);
+                Some(true)
+            }
             BackendStep::Lost(_) => Some(self.lose_server()),
             BackendStep::Fatal(_) => Some(false),
         }
@@ -326,6 +334,7 @@ fn fail(out: &mut Vec<u8>, choice: u8) {
     let missing = "prepared statement \"bellwether_0_1\" does not exist";
     match choice % 4 {
         0 => PgError::error(SqlState::SYNTAX_ERROR, "syntax error").write(out),
+        1 if choice & 4 == 0 => PgError::error(SqlState::SERIALIZATION_FAILURE, "conflict").write(out),
         1 => PgError::error(SqlState::INVALID_SQL_STATEMENT_NAME, missing).write(out),
         2 => write::message(out, b'E', |body| {
             body.extend_from_slice(b"SERROR\0VERROR\0C0A000\0Mold\0RRevalidateCachedQuery\0\0");

@@ -9,6 +9,7 @@ use super::pipeline::{Answer, Entry, Internal, Request};
 use super::server::ServerState;
 use super::statements::SERVER_NAME_PREFIX;
 use crate::pg::SqlState;
+use crate::sql::{SessionState, Shape};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::{ErrorFields, PgError, Severity};
 use crate::wire::frame::Head;
@@ -33,6 +34,7 @@ impl Session {
             return Err(BackendStep::Lost(Some(fields.to_error())));
         };
         let (request, internal) = (head.request, head.internal);
+        let shape = if request == Request::Execute { self.shape } else { head.shape };
         match internal {
             Some(Internal::Settings | Internal::Reapply) => return Err(cannot_apply(&fields)),
             Some(Internal::Parting) => return Err(BackendStep::Lost(Some(fields.to_error()))),
@@ -46,7 +48,7 @@ impl Session {
         let refused = std::mem::replace(&mut head.answer, Answer::Swallow);
         self.copying = Copying::default();
         self.suspect_failed(fields.code);
-        if self.replays(&fields, server, to_client, input) {
+        if self.replays(&fields, shape, server, to_client, input) {
             return Ok(false);
         }
         let mut tell = internal.is_none();
@@ -106,14 +108,17 @@ impl Session {
         }
     }
 
-    /// Tells whether the requests are to be run again because the server's plan was out of date (rule 4d.8).
+    /// Tells whether the requests are to be run again: because the server's plan was out of date (rule 4d.8), or because
+    /// they belong elsewhere.
     fn replays(
         &mut self,
         fields: &ErrorFields<'_>,
+        shape: Option<Shape>,
         server: &mut ServerState,
         to_client: &mut Outbox,
         input: &[u8],
     ) -> bool {
+        let mut elsewhere = None;
         if is_outdated_plan(fields) {
             // Whatever becomes of this request, no later one should meet the outdated plan.
             server.prepared.outdate();
@@ -124,22 +129,39 @@ impl Session {
         } else if is_missing_statement(fields) {
             // Deallocated behind our back, by code that we cannot see.
             server.prepared.outdate();
+        } else if let Some(healing) = self.heals(fields, server) {
+            self.learn(healing, shape);
+            elsewhere = Some(healing);
         } else {
             return false;
         }
-        let whole = self.status == TransactionStatus::Idle && self.pipeline.ends_with_its_only_sync();
+        let whole = self.status == TransactionStatus::Idle && self.pipeline.is_one_round();
         let mark = if whole { self.replay.rewind_to(to_client.len()) } else { None };
         let Some(mark) = mark else { return false };
         to_client.rewind(input, mark);
-        self.undo_skipped(server);
+        if self.pipeline.head().is_some_and(|head| head.request.is_extended()) {
+            self.undo_skipped(server);
+        }
         for renamed in self.replay.take_renamed() {
             self.statements.replace(&renamed.name, renamed.before);
         }
-        if let Some(sync) = self.pipeline.head() {
-            sync.answer = Answer::Swallow;
-            sync.internal = Some(Internal::Replay);
+        if let Some(end) = self.pipeline.head() {
+            end.answer = Answer::Swallow;
+            end.internal = Some(Internal::Replay);
         }
+        // What comes next comes behind the requests that are run again.
+        self.busy = true;
+        self.healing = elsewhere;
         true
+    }
+
+    /// The answer to requests that are to be run again is over.
+    pub(super) fn replay_begins(&mut self) -> BackendStep {
+        self.busy = false;
+        let Some(healing) = self.healing else { return BackendStep::Replay };
+        // On a standby nothing can have been left.
+        self.suspected = SessionState::NONE;
+        BackendStep::RunElsewhere(healing)
     }
 }
 

@@ -9,7 +9,6 @@ use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::server::ServerState;
 use super::shapes::Ask;
 use crate::pg::SqlState;
-use crate::routing::Target;
 use crate::sql::Classified;
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
@@ -104,7 +103,7 @@ impl Session {
                 }
                 return match self.route(&input[at..], context) {
                     Ok(Some(need)) => {
-                        self.on_standby = need.target == Target::Standby;
+                        self.routed = Some(need);
                         (at, FrontendStep::NeedServer(need))
                     }
                     Ok(None) => (at, FrontendStep::NeedInput),

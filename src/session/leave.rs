@@ -144,8 +144,11 @@ impl Session {
         let out = to_client.write(&[]);
         // A group whose answers are all there goes on with requests that have not come yet.
         let mut open = std::mem::take(&mut self.group_open);
-        for entry in entries.iter().filter(|entry| entry.internal.is_none()) {
+        let of_client = |entry: &&Entry| matches!(entry.internal, None | Some(Internal::Replay));
+        for entry in entries.iter().filter(of_client) {
             open = true;
+            // Of requests that were to be run again nothing was told.
+            told &= entry.internal.is_none();
             if entry.request.ends_round() {
                 if !std::mem::take(&mut told) {
                     error.write(out);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::frontend::{WHOLE_MESSAGE, next_message};
+use super::heal::Healing;
 use super::machine::{Context, PoolMode, Session};
 use crate::routing::{self, Need, Reason, Target};
 use crate::sql::{Classified, NeedsPrimary};
@@ -19,6 +20,9 @@ impl Session {
         input: &[u8],
         context: &mut Context<'_>,
     ) -> Result<Option<Need>, Malformed> {
+        if let Some(reason) = self.healing.take().and_then(Healing::reason) {
+            return Ok(Some(Need::primary(reason)));
+        }
         if self.mode == PoolMode::Session {
             return Ok(Some(Need::primary(Reason::SessionMode)));
         }
@@ -49,7 +53,8 @@ impl Session {
             head.tag,
             tag::SYNC | tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL | tag::TERMINATE
         );
-        if !self.on_standby || !begins || !asks || self.pipeline.is_empty() {
+        let on_standby = self.routed.is_some_and(|need| need.target == Target::Standby);
+        if !on_standby || !begins || !asks || self.pipeline.is_empty() {
             return Ok(Some(true));
         }
         let need = self.route(input, context)?;

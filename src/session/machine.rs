@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::heal::Healing;
 use super::outbox::Outbox;
 use super::own::Own;
 use super::parameters::{Parameters, Settings};
@@ -17,7 +18,7 @@ use super::sequences::Sequences;
 use super::server::ServerState;
 use super::statements::{ClientStatements, Statement, StatementTable};
 use crate::routing::{Need, Wishes};
-use crate::sql::{Catalog, Classified, Classifier, SearchPath, SearchPaths, SessionState};
+use crate::sql::{Catalog, Classified, Classifier, SearchPath, SearchPaths, SessionState, Shape};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
 use crate::wire::write;
@@ -75,6 +76,8 @@ pub enum BackendStep {
     Release,
     /// Show the client's last requests again ([`Session::take_replay`]) before its next bytes.
     Replay,
+    /// The same, after the server was given back: they belong elsewhere, for this reason.
+    RunElsewhere(Healing),
     /// The server says it is going away, or broke the protocol: call [`Session::server_lost`] and drop it.
     Lost(Option<PgError>),
     /// The session cannot go on: send this to the client and close.
@@ -121,8 +124,14 @@ pub struct Session {
     pub(super) unnamed_round: u64,
     pub(super) status: TransactionStatus,
     pub(super) attached: bool,
-    /// The server was asked for to read only, so it may be a standby.
-    pub(super) on_standby: bool,
+    /// What the server was asked for.
+    pub(super) routed: Option<Need>,
+    /// The requests at hand failed on a standby and go to the primary.
+    pub(super) healing: Option<Healing>,
+    /// Shape of the statement bound last.
+    pub(super) shape: Option<Shape>,
+    /// A shape that a standby has refused.
+    pub(super) learned: Option<Shape>,
     /// State known to live on the server.
     pub(super) pinned: SessionState,
     /// State that may live on the server, to be asked about once the transaction ends.
@@ -210,7 +219,10 @@ impl Session {
             unnamed_round: u64::MAX,
             status: TransactionStatus::Idle,
             attached: false,
-            on_standby: false,
+            routed: None,
+            healing: None,
+            shape: None,
+            learned: None,
             pinned: SessionState::NONE,
             suspected: SessionState::NONE,
             failed: false,

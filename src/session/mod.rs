@@ -15,6 +15,7 @@ pub mod exercise;
 mod failure;
 mod follow;
 mod frontend;
+mod heal;
 mod leave;
 mod lookahead;
 mod machine;
@@ -35,6 +36,7 @@ mod shapes;
 mod statements;
 
 pub use frontend::WHOLE_MESSAGE;
+pub use heal::Healing;
 pub use leave::Parting;
 pub use machine::{BackendStep, Context, FrontendStep, PoolMode, Session};
 pub use outbox::Outbox;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::server::Sent;
 use super::statements::Named;
-use crate::sql::{Classified, SettingChange};
+use crate::sql::{Classified, SettingChange, Shape};
 use crate::wire::error_response::PgError;
 
 /// What a request was.
@@ -110,6 +110,8 @@ pub struct Entry {
     pub bound: Vec<SettingChange>,
     /// For Describe: the named statement whose row description is the answer.
     pub describes: Option<Described>,
+    /// For Query and Bind: what a catalog may learn of it.
+    pub shape: Option<Shape>,
     /// For Query: how many of its statements are complete.
     pub completed: usize,
     /// How many CopyDone or CopyFail the client had sent before: tells which Syncs fell into a COPY.
@@ -132,6 +134,7 @@ impl Entry {
             class: None,
             bound: Vec::new(),
             describes: None,
+            shape: None,
             completed: 0,
             copies_ended,
             holds_back: false,
@@ -226,10 +229,13 @@ impl Pipeline {
         self.entries.iter().any(|entry| entry.internal.is_none())
     }
 
-    /// Tells whether the last request is a Sync and no other is.
-    pub fn ends_with_its_only_sync(&self) -> bool {
-        self.entries.iter().position(|entry| entry.request == Request::Sync)
-            == self.entries.len().checked_sub(1)
+    /// Tells whether the requests outstanding are one Query, or a group that the server skips up to its Sync.
+    pub fn is_one_round(&self) -> bool {
+        let last = self.entries.len().checked_sub(1);
+        match self.entries.front().map(|head| head.request) {
+            Some(Request::Query) => last == Some(0),
+            _ => self.entries.iter().position(|entry| entry.request == Request::Sync) == last,
+        }
     }
 
     /// Returns what the first request outstanding that changes `name` notes of it.

@@ -160,8 +160,10 @@ impl Session {
         self.lend_to_group(&statement.class, turn);
         self.before_sequences(&statement.class, turn, true);
         self.ensure_prepared(turn, bind.statement, &statement, generation);
+        let entry =
+            Entry { shape: statement.class.shape(), ..Entry::forward(Request::Bind, self.copies_ended) };
         if bind.statement.is_empty() {
-            self.forward(turn, Request::Bind);
+            self.send(turn, entry);
             return Ok(());
         }
         let head = turn.head;
@@ -175,7 +177,7 @@ impl Session {
         out.extend_from_slice(&statement.server_name);
         out.push(0);
         turn.to_server.pass(turn.input, rest);
-        self.pipeline.push(Entry::forward(Request::Bind, self.copies_ended));
+        self.pipeline.push(entry);
         Ok(())
     }
 

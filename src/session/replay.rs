@@ -15,6 +15,8 @@ pub struct Replay {
     again: bool,
     /// What begins next are the requests taken.
     taken: bool,
+    /// The requests will be run again, whatever else is said meanwhile.
+    decided: bool,
 }
 
 /// More than this is not worth keeping: statements this long are rarely prepared.
@@ -30,6 +32,7 @@ impl Replay {
         self.renamed.clear();
         self.recording = true;
         self.mark = None;
+        self.decided = false;
         self.again = std::mem::take(&mut self.taken);
     }
 
@@ -47,6 +50,9 @@ impl Replay {
 
     /// Ends recording: part of the answer has gone out, or the requests cannot be run again.
     pub fn stop(&mut self) {
+        if self.decided {
+            return;
+        }
         self.recording = false;
         self.bytes.clear();
         self.renamed.clear();
@@ -80,12 +86,14 @@ impl Replay {
 
     /// Tells where to cut the outbox (of this length) for running the requests again; `None` when that cannot be.
     pub fn rewind_to(&mut self, length: usize) -> Option<usize> {
-        (self.recording && !self.again).then(|| self.mark.take().unwrap_or(length))
+        self.decided = self.recording && !self.again;
+        self.decided.then(|| self.mark.take().unwrap_or(length))
     }
 
     /// Takes the requests.
     pub fn take(&mut self) -> Vec<u8> {
         self.recording = false;
+        self.decided = false;
         self.taken = true;
         std::mem::take(&mut self.bytes)
     }

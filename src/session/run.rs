@@ -12,9 +12,11 @@ impl Session {
     pub(super) fn query(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
         // Within a group the helpers' Sync would end what the client has not ended.
         let within = self.group_open && !self.pipeline.ends_round();
+        let mut shape = None;
         let class = if turn.is_whole() {
             let text = frontend::query(turn.body())?;
             let class = self.classify(text, turn.context);
+            shape = class.shape();
             self.before_sequences(&class, turn, within);
             self.note_dropped_database(&class);
             matters(&class).then_some(class)
@@ -36,7 +38,7 @@ impl Session {
         let renamed = Some(Renamed { name: Box::default(), before });
         let holds_back = class.as_deref().is_some_and(|class| self.holds_back(class, &[]));
         let entry = Entry::forward(Request::Query, self.copies_ended);
-        self.send_round(turn, Entry { class, renamed, holds_back, ..entry });
+        self.send_round(turn, Entry { class, renamed, shape, holds_back, ..entry });
         if let Some(name) = lent {
             self.lent.push(name);
             self.take_back_lent(turn);

@@ -1,6 +1,6 @@
 //! What one statement does, flat: no tree, no parser type leaves the group.
 
-use super::catalog::{Catalog, Judged, SearchPath};
+use super::catalog::{Catalog, Judged, SearchPath, Shape};
 use super::uses::Uses;
 
 /// Everything the proxy wants to know of one Query text or prepared statement.
@@ -33,7 +33,13 @@ impl Classified {
             return self.plain_read;
         }
         let Some(catalog) = catalog else { return self.plain_read.and(Err(NeedsPrimary::NoCatalog)) };
-        self.judged.get_or(catalog.generation(), path.id(), || catalog.judge(&self.uses, path))
+        self.judged.get_or(catalog.generation(), path.id(), || catalog.judge(&self.uses, path))?;
+        if catalog.has_learned(self.shape()) { Err(NeedsPrimary::Learned) } else { Ok(()) }
+    }
+
+    /// Returns what a catalog may learn of it; `None` where no catalog is asked.
+    pub fn shape(&self) -> Option<Shape> {
+        self.uses.shape()
     }
 
     /// Returns a statement of no effect that is a plain read, for tests.
@@ -97,11 +103,13 @@ pub enum NeedsPrimary {
     UnknownRelation,
     /// The catalog is not loaded, or the schema has changed since.
     NoCatalog,
+    /// A standby has refused statements of this shape.
+    Learned,
 }
 
 impl NeedsPrimary {
     /// All of them, each at the place of its number.
-    pub const ALL: [NeedsPrimary; 19] = [
+    pub const ALL: [NeedsPrimary; 20] = [
         NeedsPrimary::Unparsed,
         NeedsPrimary::Writes,
         NeedsPrimary::Locks,
@@ -121,6 +129,7 @@ impl NeedsPrimary {
         NeedsPrimary::Type,
         NeedsPrimary::UnknownRelation,
         NeedsPrimary::NoCatalog,
+        NeedsPrimary::Learned,
     ];
 }
 

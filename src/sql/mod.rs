@@ -20,7 +20,7 @@ mod uses;
 
 pub use builtins::plain_functions;
 pub use cache::{Classifier, Lookups};
-pub use catalog::{BadName, Catalog, Facts, Lists, SearchPath, SearchPaths, facts};
+pub use catalog::{BadName, Catalog, Facts, Lists, SearchPath, SearchPaths, Shape, facts};
 pub use effects::{
     Classified, Discard, Effects, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,
 };

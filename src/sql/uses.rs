@@ -1,8 +1,10 @@
 //! The names a text uses whose meaning only the catalog knows.
 
+use super::catalog::Shape;
+
 /// What a text calls and reads by name: functions, relations, operators, types. Names that are qualified with
 /// `pg_catalog` and harmless are left out: no catalog is needed for them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Uses {
     pub(super) functions: Box<[FunctionUse]>,
     pub(super) relations: Box<[RelationUse]>,
@@ -10,6 +12,7 @@ pub struct Uses {
     pub(super) types: Box<[Name]>,
     /// `b` of every `a.b`, which calls `b(a)` when `a` has no such column.
     pub(super) fields: Box<[Box<str>]>,
+    shape: Option<Shape>,
 }
 
 impl Uses {
@@ -22,6 +25,11 @@ impl Uses {
             && self.fields.is_empty()
     }
 
+    /// Returns what stands for these names; `None` when there are none.
+    pub fn shape(&self) -> Option<Shape> {
+        self.shape
+    }
+
     /// Returns about how much memory the names take, in bytes.
     pub(super) fn footprint(&self) -> usize {
         let names = self.functions.iter().map(|it| &it.name).chain(self.relations.iter().map(|it| &it.name));
@@ -32,7 +40,7 @@ impl Uses {
 }
 
 /// A possibly qualified name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Name {
     pub schema: Option<Box<str>>,
     pub name: Box<str>,
@@ -52,7 +60,7 @@ impl Name {
 }
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FunctionUse {
     pub name: Name,
     /// How many arguments are given; `None` when that does not tell which functions fit.
@@ -60,7 +68,7 @@ pub(super) struct FunctionUse {
 }
 
 /// A relation in FROM.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RelationUse {
     pub name: Name,
     /// WITH defines this name somewhere in the text, so there need be no relation of the name.
@@ -120,13 +128,16 @@ impl Collector {
             let may_be_cte = name.schema.is_none() && ctes.binary_search(&name.name).is_ok();
             RelationUse { name, may_be_cte }
         };
-        Uses {
+        let mut uses = Uses {
             functions: once(all.functions),
             relations: once(all.relations).into_vec().into_iter().map(relation).collect(),
             operators: once(all.operators),
             types: once(all.types),
             fields: once(all.fields),
-        }
+            shape: None,
+        };
+        uses.shape = (!uses.is_empty()).then(|| Shape::of(&uses));
+        uses
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Names {
     pub client_states: &'static [&'static str],
     /// Why a client was turned away.
     pub rejections: &'static [&'static str],
+    /// Why a read was run again on another server.
+    pub healings: &'static [&'static str],
     /// What came of a CancelRequest.
     pub cancels: &'static [&'static str],
 }
@@ -81,6 +83,7 @@ pub(super) struct Slots {
     pub(super) statement_seconds: usize,
     pub(super) bytes: usize,
     pub(super) errors: usize,
+    pub(super) healed: usize,
     pub(super) cancels: usize,
     pub(super) prepared: usize,
     pub(super) classification: usize,
@@ -149,6 +152,11 @@ pub(super) fn lay_out(names: &Names, nodes: &[String]) -> (Vec<Family>, Slots) {
             "errors",
             "ErrorResponses sent to clients, by the class of their SQLSTATE.",
             vec![("sqlstate_class", fixed(&CLASSES))],
+        ),
+        healed: table.counter(
+            "reads_healed",
+            "Reads that failed on a standby and were run again on another server, unseen by the client.",
+            vec![("cause", fixed(names.healings))],
         ),
         cancels: table.counter(
             "cancels",

@@ -190,6 +190,11 @@ impl Worker {
         self.cells.add(self.slots.errors + families::class_index(state.class()), 1);
     }
 
+    /// A read that failed on a standby is run again on another server.
+    pub fn healed(&self, cause: usize) {
+        self.cells.add(self.slots.healed + cause, 1);
+    }
+
     /// A CancelRequest came to this.
     pub fn cancel(&self, result: usize) {
         self.cells.add(self.slots.cancels + result, 1);

@@ -14,6 +14,7 @@ const NAMES: Names = Names {
     pins: &["temp_table", "listen"],
     client_states: &["idle", "active", "waiting"],
     rejections: &["password"],
+    healings: &["writes"],
     cancels: &["sent", "unknown_key"],
 };
 

@@ -8,6 +8,7 @@
 mod copy;
 mod extended;
 mod fake;
+mod heal;
 mod large;
 mod lost;
 mod malformed;

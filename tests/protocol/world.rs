@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bellwether::routing::{Need, Target};
 use bellwether::session::{
-    BackendStep, Context, FrontendStep, Outbox, Parting, PoolMode, Reported, ServerState, Session, Settings,
-    StatementTable,
+    BackendStep, Context, FrontendStep, Healing, Outbox, Parting, PoolMode, Reported, ServerState, Session,
+    Settings, StatementTable,
 };
 use bellwether::sql::{Catalog, Classifier, Facts, Lists, SearchPaths};
 use bellwether::wire::error_response::PgError;
@@ -44,6 +44,12 @@ pub struct Server {
     unread: Vec<u8>,
 }
 
+impl Server {
+    fn is_standby(&self) -> bool {
+        self.fake.settings.get("in_hot_standby") == "on"
+    }
+}
+
 /// A client and its session.
 pub struct Client {
     pub session: Session,
@@ -58,6 +64,8 @@ pub struct Client {
     /// How the connection ended.
     pub end: Option<End>,
     pub replays: usize,
+    /// What was run again on another server.
+    pub healed: Vec<Healing>,
     /// Most bytes that waited in either outbox.
     pub most_waiting: usize,
 }
@@ -143,6 +151,7 @@ impl World {
             needs: Vec::new(),
             end: None,
             replays: 0,
+            healed: Vec::new(),
             most_waiting: 0,
         });
         self.clients.len() - 1
@@ -241,8 +250,15 @@ impl World {
 
     /// The server of `client` is gone; returns whether the session lives on.
     pub fn lose_server(&mut self, client: usize, error: Option<PgError>) -> bool {
+        let standby = self.clients[client].server.is_some_and(|server| self.servers[server].is_standby());
         self.drop_server(client);
         let it = &mut self.clients[client];
+        if standby && let Some(requests) = it.session.server_lost_on_standby(&[], &mut it.to_client) {
+            it.healed.push(Healing::StandbyLost);
+            it.unread.splice(..0, requests);
+            self.settle(client);
+            return true;
+        }
         match it.session.server_lost(error, &mut it.to_client) {
             Ok(()) => {
                 self.deliver_to_client(client);
@@ -349,6 +365,9 @@ impl World {
             let Some(state) = &mut it.state else { return moved };
             let (used, step) = it.session.backend(&input, state, &mut it.to_client, &mut it.to_server);
             assert!(used <= shown);
+            if let (Some(shape), Some(catalog)) = (it.session.take_learned(), &self.catalog) {
+                catalog.learn(shape);
+            }
             shown -= used;
             moved |= used > 0;
             it.most_waiting = it.most_waiting.max(it.to_client.len() - used.min(it.to_client.len()));
@@ -367,6 +386,13 @@ impl World {
                 BackendStep::Replay => {
                     let it = &mut self.clients[client];
                     it.replays += 1;
+                    let requests = it.session.take_replay();
+                    it.unread.splice(..0, requests);
+                }
+                BackendStep::RunElsewhere(healing) => {
+                    self.release(client);
+                    let it = &mut self.clients[client];
+                    it.healed.push(healing);
                     let requests = it.session.take_replay();
                     it.unread.splice(..0, requests);
                 }
@@ -421,7 +447,7 @@ impl World {
         it.to_server = Outbox::default();
         it.state = None;
         if let Some(server) = it.server.take() {
-            let standby = self.servers[server].fake.settings.get("in_hot_standby") == "on";
+            let standby = self.servers[server].is_standby();
             let log = self.servers[server].fake.take_log();
             let mut fake = Fake::new(self.database.clone(), &[], standby);
             fake.log = log;

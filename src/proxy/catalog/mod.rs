@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::state::Shared;
 use crate::pool::Home;
-use crate::sql::Catalog;
+use crate::sql::{Catalog, Shape};
 
 /// The catalog of one database, and what has become of its schema since.
 pub struct DatabaseCatalog {
@@ -52,6 +52,13 @@ impl DatabaseCatalog {
     pub fn schema_changed(&self) {
         self.schema.fetch_add(1, Ordering::AcqRel);
         self.wake.notify_one();
+    }
+
+    /// Notes that a standby refused a statement of this shape: no client's goes there before the next catalog.
+    pub fn learn(&self, shape: Shape) {
+        if let Some(loaded) = &*self.loaded.load() {
+            loaded.catalog.learn(shape);
+        }
     }
 
     /// Returns what was loaded last.

@@ -7,6 +7,7 @@
 mod build;
 pub mod facts;
 mod judged;
+mod learned;
 mod lists;
 mod path;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use super::{builtins, names};
 
 pub use facts::Facts;
 pub(super) use judged::Judged;
+pub use learned::Shape;
 pub use lists::{BadName, Lists};
 pub use path::{SearchPath, SearchPaths};
 
@@ -41,6 +43,7 @@ pub struct Catalog {
     /// Something runs volatile functions that no text names, so that nothing is a plain read.
     distrust: Option<NeedsPrimary>,
     lists: Lists,
+    learned: learned::Learned,
 }
 
 type Names<T> = HashMap<Box<str>, Vec<T>, RandomState>;
@@ -82,6 +85,17 @@ impl Catalog {
     /// Returns the reason why no statement is a plain read here, if there is one.
     pub fn distrust(&self) -> Option<NeedsPrimary> {
         self.distrust
+    }
+
+    /// Notes that a standby refused a statement of this shape: from now on they need the primary, until the next
+    /// catalog.
+    pub fn learn(&self, shape: Shape) {
+        self.learned.add(shape);
+    }
+
+    /// Tells whether a standby has refused a statement of this shape.
+    pub(super) fn has_learned(&self, shape: Option<Shape>) -> bool {
+        shape.is_some_and(|shape| self.learned.has(shape))
     }
 
     /// Judges the names a text uses: `Ok` when none of them needs the primary, else the gravest reason.

@@ -149,6 +149,7 @@ impl Fake {
         for row in &left[..now] {
             self.row(row);
         }
+        self.refuse(&statement)?;
         if let Some(portal) = self.portals.get_mut(name) {
             portal.given += now;
         }

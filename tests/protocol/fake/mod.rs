@@ -41,6 +41,8 @@ pub struct Fake {
     pub stalled: bool,
     /// Does so from the next probe on.
     pub stalled_at_probe: bool,
+    /// Code and routine of the error that `select * from t` meets, and how many rows it returns before.
+    pub refuses: Option<(&'static str, &'static str, usize)>,
     /// DISCARD ALL fails.
     pub refuses_discard: bool,
     database: Database,
@@ -116,6 +118,7 @@ impl Fake {
             noisy: false,
             stalled: false,
             stalled_at_probe: false,
+            refuses: None,
             refuses_discard: false,
             database,
             input: Vec::new(),

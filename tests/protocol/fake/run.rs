@@ -66,6 +66,7 @@ impl Fake {
                 let rows = self.rows(statement, &[])?;
                 self.row_description(column(statement).unwrap_or("?"));
                 rows.iter().for_each(|row| self.row(row));
+                self.refuse(statement)?;
                 self.complete(&format!("SELECT {}", rows.len()));
             }
             _ => {
@@ -74,6 +75,16 @@ impl Fake {
             }
         }
         Ok(())
+    }
+
+    /// Fails where told to.
+    pub(super) fn refuse(&self, statement: &Statement) -> Result<(), Failure> {
+        match self.refuses {
+            Some((code, routine, _)) if *statement == Statement::Table => {
+                Err(Failure(code, "refused here".into(), routine))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn by_sql(&self, name: &str) -> Result<Option<Statement>, Failure> {
@@ -99,6 +110,13 @@ impl Fake {
             Statement::Divide => Err(Failure::new("22012", "division by zero")),
             Statement::Series(count) => Ok((1..=*count).map(|n| vec![n.to_string()]).collect()),
             Statement::Table => {
+                if let Some((_, _, rows)) = self.refuses {
+                    return if rows == 0 {
+                        self.refuse(statement).map(|()| Vec::new())
+                    } else {
+                        Ok(vec![vec!["x".into()]; rows])
+                    };
+                }
                 let rows = self.database.borrow();
                 Ok(rows.iter().chain(&self.inserted).map(|row| vec![row.clone()]).collect())
             }
