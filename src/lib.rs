@@ -10,6 +10,7 @@
 #[rustfmt::skip]
 pub mod pg;
 pub mod auth;
+pub mod cluster;
 pub mod routing;
 pub mod session;
 pub mod sql;

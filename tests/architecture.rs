@@ -16,6 +16,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sql", &["pg"]),
     ("routing", &["sql", "topology", "pg"]),
     ("session", &["wire", "sql", "routing", "topology", "pg"]),
+    ("cluster", &["topology", "pg"]),
     ("pool", &["wire", "auth", "session", "topology", "pg"]),
     ("store", &["topology", "pg"]),
     ("telemetry", &["topology", "pg"]),
@@ -31,7 +32,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// No socket, clock, task, randomness or logging in these.
-const PURE: &[&str] = &["pg", "topology", "wire", "auth", "sql", "routing", "session"];
+const PURE: &[&str] = &["pg", "topology", "wire", "auth", "sql", "routing", "session", "cluster"];
 
 /// What the pure groups must not name. The clippy lint finds calls; this finds imports.
 const IMPURE: &[&str] = &[

@@ -1,0 +1,29 @@
+//! Who leads: permission of the proxies, the verdict on a primary, failover and switchover.
+//!
+//! State machines of the form `step(now, event) -> actions`. The store's records ([`Record`] under [`Key`]) are
+//! all that coordinators share; whoever takes over from a dead one goes on from what is written there.
+//!
+//! Absent on purpose: sockets, clocks, tasks, randomness, logging, SQL. The shells feed events in, carry
+//! actions out and have no opinions. The rules cited (P1, C4, S1 and so on) are in ARCHITECTURE.md.
+#![deny(clippy::disallowed_methods)]
+
+mod encode;
+mod facts;
+mod key;
+mod lineage;
+mod moment;
+mod records;
+mod sync_names;
+mod transaction;
+
+pub use encode::DecodeError;
+pub use facts::{Facts, Receiver, Report, Standby, Standing, Upstream};
+pub use key::{Key, Kind, ProxyName};
+pub use lineage::{Branch, Kinship, Lineage};
+pub use moment::Moment;
+pub use records::{
+    Ack, AckKind, Beat, Config, Durability, Epoch, Grant, History, Identity, Member, Observation, Operation,
+    OperationKind, Opinion, Phase, Record, Request, Rule, Status, Step, Sync, Term,
+};
+pub use sync_names::SyncNames;
+pub use transaction::{CallId, Compare, Entry, Revision, Selector, Txn, TxnAnswer, View, Write};
