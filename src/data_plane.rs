@@ -35,6 +35,7 @@ pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
         database_modes: modes(&config.databases),
         user_modes: modes(&config.users),
         split: config.split,
+        balance: config.balance.clone(),
         lists: lists(config)?,
         wishes: bellwether::routing::Wishes::default(),
         catalog_refresh: config.catalog_refresh,

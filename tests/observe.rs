@@ -36,6 +36,7 @@ impl Watched {
                 address,
                 weight: 1,
                 reads: true,
+                zone: None,
             })
         };
         let nodes = cluster.names().iter().enumerate().map(node).collect();

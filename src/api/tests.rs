@@ -16,7 +16,14 @@ use crate::topology::{Node, NodeId, NodeName, NodeView, Role, Snapshot, Standby}
 fn snapshot(primary: bool, reads: bool) -> Snapshot {
     let node = |id: u16, name: &str| {
         let address = Address::Tcp { host: name.to_owned(), port: 5432 };
-        Arc::new(Node { id: NodeId(id), name: NodeName::new(name), address, weight: 1, reads: true })
+        Arc::new(Node {
+            id: NodeId(id),
+            name: NodeName::new(name),
+            address,
+            weight: 1,
+            reads: true,
+            zone: None,
+        })
     };
     let role = match primary {
         true => Role::Primary { position: Lsn(0x20) },
@@ -29,6 +36,7 @@ fn snapshot(primary: bool, reads: bool) -> Snapshot {
         timeline: Some(Timeline(2)),
         server_version: Some(150_000),
         serves_reads,
+        back_since: None,
     };
     Snapshot {
         version: 3,
@@ -48,6 +56,7 @@ fn sources(snapshot: Snapshot) -> Sources {
         rejections: &[],
         healings: &[],
         cancels: &[],
+        fallbacks: &[],
     };
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     let metrics = Arc::new(Metrics::new(&names, &[], snapshot.clone()));

@@ -15,6 +15,7 @@ use crate::auth::{ChannelBinding, HostRules};
 use crate::pg::{Address, ConnInfo};
 use crate::pool;
 use crate::pool::tls::{SslMode, TlsSettings};
+use crate::routing::{NoStandby, Policy};
 use crate::session::PoolMode;
 use crate::topology::{Node, NodeId, NodeName};
 
@@ -28,6 +29,7 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         nodes: check.nodes(),
         health: check.health(),
         split: check.flag("routing.split"),
+        balance: check.balance(),
         catalog_refresh: check.duration("routing.catalog_refresh"),
         lists: check.routing_lists(),
         pool: check.pool(),
@@ -119,12 +121,14 @@ impl Check<'_> {
             let Ok(id) = u16::try_from(nodes.len()) else { continue };
             let weight = self.named("nodes.*.weight", &name).and_then(as_count);
             let reads = self.named("nodes.*.reads", &name).and_then(as_flag);
+            let zone = self.named("nodes.*.zone", &name).and_then(as_text);
             nodes.push(Arc::new(Node {
                 id: NodeId(id),
                 name: NodeName::new(&name),
                 address,
                 weight: weight.and_then(|weight| u16::try_from(weight).ok()).unwrap_or(1),
                 reads: reads.unwrap_or(true),
+                zone: zone.filter(|zone| !zone.is_empty()).map(Into::into),
             }));
         }
         if self.written.names("nodes.").is_empty() {
@@ -182,6 +186,18 @@ impl Check<'_> {
             );
         }
         health
+    }
+
+    fn balance(&self) -> Policy {
+        let zone = self.text("routing.zone");
+        Policy {
+            slow_start: self.duration("routing.slow_start"),
+            zone: (!zone.is_empty()).then(|| zone.into()),
+            no_standby: match self.text("routing.no_standby").as_str() {
+                "error" => NoStandby::Error,
+                _ => NoStandby::Primary,
+            },
+        }
     }
 
     fn routing_lists(&self) -> RoutingLists {

@@ -59,13 +59,16 @@ keys! {
         "the name is yours; roles are observed, so none is written here";
     "nodes.*.url" Kind::Text, "", Restart,
         "The same in the long form",
-        "use the long form to set weight or reads";
+        "use the long form to set weight, reads or zone";
     "nodes.*.weight" count(0, 1000), "1", Restart,
         "Share of the reads relative to the other standbys; 0 takes none",
         "equal shares unless machines differ";
     "nodes.*.reads" Kind::Bool, "true", Restart,
         "Whether it may serve reads while it is a standby",
         "set it to false for a standby kept for backups or reports";
+    "nodes.*.zone" Kind::Text, "", Restart,
+        "Where it stands, such as the name of a data centre; compared with routing.zone",
+        "reads that stay in their zone are quicker, and traffic between zones is often billed";
 
     "health.interval" DURATION, r#""1s""#, Restart,
         "Pause between two probes of a node",
@@ -83,6 +86,15 @@ keys! {
     "routing.split" Kind::Bool, "true", Reload,
         "Whether plain reads outside a transaction go to standbys",
         "set it to false to send everything to the primary";
+    "routing.zone" Kind::Text, r#""""#, Reload,
+        "Where this proxy stands: standbys of the same zone take its reads while there is one",
+        "leave it out where all are equally near";
+    "routing.slow_start" OPTIONAL_DURATION, r#""10s""#, Reload,
+        "Time over which the share of a standby grows, from a tenth, after it came back to others",
+        "its caches are cold, and all reads at once would find it slow; 0s gives it its share at once";
+    "routing.no_standby" Kind::Choice(&["primary", "error"]), r#""primary""#, Reload,
+        "What becomes of a read while no standby serves reads: the primary runs it, or it fails",
+        "error where the primary could not bear the reads beside its writes";
 
     "routing.catalog_refresh" DURATION, r#""30s""#, Reload,
         "How often a database's catalog is checked for changes that did not pass through here",

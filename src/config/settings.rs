@@ -10,6 +10,7 @@ use super::value::Secret;
 use crate::auth::HostRules;
 use crate::pool;
 use crate::pool::tls::TlsSettings;
+use crate::routing;
 use crate::session::PoolMode;
 use crate::topology::Node;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub health: Health,
     /// Whether plain reads go to standbys.
     pub split: bool,
+    /// How reads are spread over the standbys.
+    pub balance: routing::Policy,
     /// How often catalogs are checked.
     pub catalog_refresh: Duration,
     /// What is read where, whatever the catalog says.

@@ -174,7 +174,7 @@ fn an_unknown_key_is_refused_with_a_suggestion() {
     );
     assert!(error_of("[pool]\nsiz = 3").ends_with("hint: did you mean `size`?"));
     assert!(error_of("checkout_timeout = \"1s\"").ends_with("hint: did you mean `pool.checkout_timeout`?"));
-    assert!(error_of("[routing]\nzebra = 1").ends_with("hint: known here: catalog_refresh, primary_functions, primary_relations, split, standby_functions, standby_relations"));
+    assert!(error_of("[health]\nzebra = 1").ends_with("hint: known here: fall, interval, rise, timeout"));
     assert!(error_of("[nodes.\"x y\"]\nweigth = 1").starts_with("error: unknown key `nodes.\"x y\".weigth`"));
     assert!(error_of("pool = 3").contains("`pool` is a table, not a value"));
 }

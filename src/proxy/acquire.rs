@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::client::{Checkout, ClientTask, End};
+use super::place::{OutOfReach, Placed, Reads, no_standby};
 use super::state::Trouble;
 use crate::pg::SqlState;
 use crate::pool::{CheckoutError, Patience, Pool, Server};
-use crate::routing::{self, Need, Reason, Target};
+use crate::routing::{Need, NoNode, Reason};
 use crate::sql::NeedsPrimary;
 use crate::topology::{NodeId, Snapshot};
 use crate::wire::error_response::PgError;
@@ -22,16 +23,18 @@ enum Waited {
 impl ClientTask {
     /// Gets a server for `need` and attaches it. A request that gets none is answered with an error, and the session
     /// goes on.
-    pub(super) async fn acquire(&mut self, mut need: Need) -> Result<(), End> {
+    pub(super) async fn acquire(&mut self, need: Need) -> Result<(), End> {
         let began = Instant::now();
+        let mut avoid = self.out_of_reach();
         loop {
-            let snapshot = self.worker.shared.snapshot();
-            let node = routing::choose(&snapshot, need.target, self.worker.next_turn());
-            let is_primary = node.is_ok_and(|node| snapshot.primary == Some(node));
-            drop(snapshot);
-            let waited = match node {
-                Ok(node) => {
-                    let pool = self.pool(node);
+            let placed = match self.place(need, avoid, began) {
+                Err(NoNode::NoStandby) => return self.refuse(&no_standby()),
+                placed => placed.ok(),
+            };
+            let is_primary = placed.as_ref().is_some_and(|placed| placed.is_primary);
+            let waited = match &placed {
+                Some(placed) => {
+                    let pool = self.pool(placed.node);
                     match self.where_it_wrote(&pool, need).or_else(|| pool.try_checkout(self.worker.home)) {
                         Some(server) => Waited::Server(Ok(server)),
                         None => {
@@ -40,11 +43,11 @@ impl ClientTask {
                         }
                     }
                 }
-                Err(_) => self.wait_for_server(None, began).await?,
+                None => self.wait_for_server(None, began).await?,
             };
             match waited {
                 Waited::Server(Ok(server)) if fits(&server, is_primary) => {
-                    self.attach(server, need, began);
+                    self.attach(server, need, placed, began);
                     return self.relay.push_to_server(0).await.or_else(|_| self.lost());
                 }
                 Waited::Server(Ok(server)) => self.not_primary(server).await,
@@ -52,12 +55,17 @@ impl ClientTask {
                     return self.no_server(error.to_pg_error(), &error).await;
                 }
                 Waited::Server(Err(error)) => {
-                    // The standby is out of reach: what it could do, the primary can.
+                    // The standby is out of reach: what it could do, another can, or the primary.
                     tracing::debug!(event = "read.moved", %error);
-                    if let Ok(node) = node {
-                        self.worker.shared.report(Trouble::Unreachable(node));
+                    let Some(Placed { node, .. }) = placed else { continue };
+                    match error {
+                        CheckoutError::Connect(_) => {
+                            self.worker.shared.report(Trouble::Unreachable(node));
+                            avoid.add(node);
+                        }
+                        // Another standby would be waited for as long.
+                        CheckoutError::Timeout { .. } => avoid = OutOfReach::ALL,
                     }
-                    need = Need { target: Target::Primary, ..need };
                 }
                 Waited::TopologyChanged => {}
                 Waited::TooLong => {
@@ -123,11 +131,23 @@ impl ClientTask {
         }
     }
 
-    fn attach(&mut self, mut server: Box<Server>, need: Need, began: Instant) {
-        let metrics = &self.worker.metrics;
-        metrics.checked_out(began.elapsed());
+    fn attach(&mut self, mut server: Box<Server>, need: Need, placed: Option<Placed>, began: Instant) {
+        let (metrics, now) = (&self.worker.metrics, Instant::now());
+        metrics.checked_out(now.saturating_duration_since(began));
         metrics.routed(need.target as usize, need.reason.index());
-        self.checkout = Some(Checkout { node: server.node, target: need.target, since: began });
+        if let Some(fallback) = placed.as_ref().and_then(|placed| placed.fallback) {
+            metrics.fell_back(fallback);
+        }
+        if placed.as_ref().is_some_and(|placed| !placed.is_primary) {
+            self.reads = Reads { home: Some(server.node), lost: None };
+        }
+        self.checkout = Some(Checkout {
+            node: server.node,
+            need,
+            since: began,
+            attached: now,
+            _in_flight: placed.map(|placed| placed.in_flight),
+        });
         self.client.attach(server.cancel.clone());
         self.session.attach(&mut server.state, &mut self.relay.to_server);
         if self.session.is_busy() {

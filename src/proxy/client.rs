@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::catalog::DatabaseCatalog;
 use super::clients::Client;
+use super::place::Reads;
 use super::relay::{Event, Relay, Wish};
 use super::settings::Settings;
 use super::state::{Trouble, Worker};
 use crate::pg::SqlState;
 use crate::pool::{Identity, Pool};
-use crate::routing::Target;
+use crate::routing::{InFlight, Need, Reason};
 use crate::session::{BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session, pins};
 use crate::sql::{Lookups, SessionState};
 use crate::telemetry::{Direction, Found};
@@ -47,6 +48,7 @@ pub struct ClientTask {
     pub(super) pools: Vec<Option<Arc<Pool>>>,
     /// The checkout under way.
     pub(super) checkout: Option<Checkout>,
+    pub(super) reads: Reads,
     pub(super) pins_counted: SessionState,
     /// Whether the client was told that it is in.
     pub(super) greeted: bool,
@@ -55,11 +57,16 @@ pub struct ClientTask {
 }
 
 /// One server in use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Checkout {
     pub node: NodeId,
-    pub target: Target,
+    pub need: Need,
+    /// When the request asked for a server.
     pub since: Instant,
+    /// When it got this one.
+    pub attached: Instant,
+    /// Has the node count it.
+    pub _in_flight: Option<InFlight>,
 }
 
 impl ClientTask {
@@ -230,14 +237,25 @@ impl ClientTask {
         let clean = self.relay.from_server.is_empty() && self.relay.to_server.is_empty();
         self.relay.forget_server(&self.worker.spare);
         if let Some(checkout) = self.checkout.take() {
-            self.worker.metrics.statement(checkout.node, checkout.target as usize, checkout.since.elapsed());
-            self.worker.metrics.transaction(checkout.node);
+            self.settle(checkout);
         }
         // Bytes after the last answer belong to nobody; a server that sends such is not trusted with the next client.
         if clean {
             server.release();
         } else {
             server.close();
+        }
+    }
+
+    fn settle(&self, checkout: Checkout) {
+        let (metrics, now) = (&self.worker.metrics, Instant::now());
+        let took = now.saturating_duration_since(checkout.since);
+        metrics.statement(checkout.node, checkout.need.target as usize, took);
+        metrics.transaction(checkout.node);
+        // In all else there may be time that the client took to think.
+        if checkout.need.reason == Reason::PlainRead {
+            let served = now.saturating_duration_since(checkout.attached);
+            self.worker.shared.loads.sample(checkout.node, served, now);
         }
     }
 
@@ -257,6 +275,8 @@ impl ClientTask {
         if let Some(requests) = requests {
             tracing::debug!(event = "read.again", pid = self.client.pid, reason = ?Healing::StandbyLost);
             self.worker.metrics.healed(Healing::StandbyLost as usize);
+            // Other connections to it may not be seen to be dead yet, and a read is run again only once.
+            self.reads = Reads { home: None, lost: node };
             self.relay.from_client.prepend(&requests);
             return Ok(());
         }

@@ -4,20 +4,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::handshake::{Admitted, CANCEL_RESULTS, Failure, Incoming, incoming_tcp};
+use super::place::FALLBACKS;
 use super::settings::{Listen, Settings};
 use super::state::{Shared, Topology, Worker};
 use super::tls::ClientTls;
 use crate::pg::SqlState;
 use crate::pool::tls::files::TlsFileError;
 use crate::pool::{Identity, Registry};
-use crate::routing::Reason;
+use crate::routing::{Loads, Reason};
 use crate::session::{Healing, pins};
 use crate::telemetry::{Metrics, Names};
 
@@ -78,6 +79,7 @@ pub fn metric_names() -> Names {
         rejections: REJECTIONS,
         healings: &Healing::NAMES,
         cancels: CANCEL_RESULTS,
+        fallbacks: FALLBACKS,
     }
 }
 
@@ -95,7 +97,9 @@ impl Proxy {
         let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
         let mut mock_secret = [0; 32];
         getrandom::fill(&mut mock_secret).map_err(|error| StartError::Random(error.to_string()))?;
+        let nodes = topology.snapshot.load().nodes.len();
         let shared = Shared {
+            loads: Loads::new(nodes, Instant::now()),
             logins: Default::default(),
             settings: ArcSwap::from_pointee(settings),
             registry,

@@ -15,6 +15,7 @@ mod greeting;
 mod handshake;
 mod listener;
 mod logins;
+mod place;
 mod relay;
 mod replication;
 mod settings;

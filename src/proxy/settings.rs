@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::tls::TlsFiles;
 use crate::auth::{HostRules, VerifierFile};
-use crate::routing::{OwnSetting, Wishes};
+use crate::routing::{OwnSetting, Policy, Wishes};
 use crate::session::PoolMode;
 use crate::sql::Lists;
 
@@ -52,6 +52,8 @@ pub struct Settings {
     pub split: bool,
     /// What sessions ask of routing unless they say otherwise.
     pub wishes: Wishes,
+    /// How reads are spread over the standbys.
+    pub balance: Policy,
     /// What the operator says of single functions and relations.
     pub lists: Lists,
     /// How often the catalogs are checked for changes that did not pass through here. 30 s.

@@ -1,6 +1,5 @@
 //! What the tasks of the data plane share: across workers, and within one worker.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,6 +14,7 @@ use super::settings::Settings;
 use super::tls::ClientTls;
 use super::verifiers::Verifiers;
 use crate::pool::{Home, Identity, Registry};
+use crate::routing::Loads;
 use crate::session::StatementTable;
 use crate::sql::{Classifier, SearchPaths};
 use crate::telemetry;
@@ -44,6 +44,7 @@ pub struct Shared {
     pub(super) settings: ArcSwap<Settings>,
     pub(super) registry: Arc<Registry>,
     pub(super) topology: Topology,
+    pub(super) loads: Arc<Loads>,
     /// The login that runs `auth_query`.
     pub(super) cluster: Arc<Identity>,
     pub(super) clients: Clients,
@@ -65,7 +66,6 @@ pub struct Worker {
     pub(super) spare: Spare,
     pub(super) metrics: Arc<telemetry::Worker>,
     brain: Mutex<Brain>,
-    turn: AtomicUsize,
 }
 
 /// What sessions of a worker think with. Locked for the length of a call, never across a wait.
@@ -87,14 +87,7 @@ impl Worker {
             statements: StatementTable::new(home.0),
             paths: SearchPaths::default(),
         };
-        Worker {
-            shared,
-            home,
-            spare: Spare::default(),
-            metrics,
-            brain: Mutex::new(brain),
-            turn: AtomicUsize::new(0),
-        }
+        Worker { shared, home, spare: Spare::default(), metrics, brain: Mutex::new(brain) }
     }
 
     /// Returns where this worker's sockets live.
@@ -104,11 +97,6 @@ impl Worker {
 
     pub(super) fn brain(&self) -> MutexGuard<'_, Brain> {
         self.brain.lock().expect("no panic happens under this lock")
-    }
-
-    /// Counts the reads that chose a standby.
-    pub(super) fn next_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -129,6 +117,11 @@ impl Shared {
     /// Returns how many clients are connected.
     pub fn client_count(&self) -> usize {
         self.clients.count()
+    }
+
+    /// Returns how busy and how quick the nodes are.
+    pub fn loads(&self) -> &Arc<Loads> {
+        &self.loads
     }
 
     /// Returns the pools.

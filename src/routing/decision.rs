@@ -1,7 +1,6 @@
-//! Statement and topology to target and reason.
+//! Statement to target and reason.
 
 use crate::sql::NeedsPrimary;
-use crate::topology::{NodeId, Snapshot};
 
 /// Which kind of node a request may run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,76 +106,9 @@ pub fn of_text(judgement: Result<(), NeedsPrimary>) -> Need {
     }
 }
 
-/// There is no node to serve the request now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no primary is known")]
-pub struct NoNode;
-
-/// Chooses the node for `target`: standbys in turn (`turn` counts the reads so far), each as often as its weight
-/// says, and the primary when no standby serves reads.
-pub fn choose(snapshot: &Snapshot, target: Target, turn: usize) -> Result<NodeId, NoNode> {
-    if target == Target::Standby {
-        let weights = || snapshot.readable_standbys().map(|view| usize::from(view.node.weight));
-        let total: usize = weights().sum();
-        if total > 0 {
-            let mut place = turn % total;
-            for view in snapshot.readable_standbys() {
-                let weight = usize::from(view.node.weight);
-                if place < weight {
-                    return Ok(view.node.id);
-                }
-                place -= weight;
-            }
-        }
-    }
-    snapshot.primary.ok_or(NoNode)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::pg::Address;
-    use crate::topology::{Node, NodeName, NodeView, Role};
-
-    fn snapshot(primary: Option<u16>, standbys: &[(u16, u16)]) -> Snapshot {
-        let nodes = (0..4u16).map(|id| {
-            let weight = standbys.iter().find(|(known, _)| *known == id).map(|(_, weight)| *weight);
-            let address = Address::Tcp { host: "h".into(), port: id };
-            let name = NodeName::new(&id.to_string());
-            NodeView {
-                node: Arc::new(Node {
-                    id: NodeId(id),
-                    name,
-                    address,
-                    weight: weight.unwrap_or(1),
-                    reads: true,
-                }),
-                role: Role::Unknown { reason: String::new() },
-                timeline: None,
-                server_version: None,
-                serves_reads: weight.is_some(),
-            }
-        });
-        Snapshot { primary: primary.map(NodeId), nodes: nodes.collect(), ..Snapshot::default() }
-    }
-
-    #[test]
-    fn reads_go_round_the_standbys_by_weight() {
-        let snapshot = snapshot(Some(0), &[(1, 1), (3, 2)]);
-        let chosen = |turn| choose(&snapshot, Target::Standby, turn).map(|id| id.0);
-        assert_eq!((0..4).map(chosen).collect::<Vec<_>>(), [Ok(1), Ok(3), Ok(3), Ok(1)]);
-        assert_eq!(choose(&snapshot, Target::Primary, 1), Ok(NodeId(0)));
-    }
-
-    #[test]
-    fn the_primary_serves_reads_alone_and_standbys_serve_them_without_it() {
-        assert_eq!(choose(&snapshot(Some(2), &[]), Target::Standby, 0), Ok(NodeId(2)));
-        assert_eq!(choose(&snapshot(None, &[(1, 1)]), Target::Standby, 5), Ok(NodeId(1)));
-        assert_eq!(choose(&snapshot(None, &[(1, 0)]), Target::Standby, 5), Err(NoNode));
-        assert_eq!(choose(&snapshot(None, &[(1, 1)]), Target::Primary, 0), Err(NoNode));
-    }
 
     #[test]
     fn every_reason_has_its_own_name() {

@@ -3,11 +3,15 @@
 //! Absent on purpose: asking for a server. The reason is a value, and is counted.
 #![deny(clippy::disallowed_methods)]
 
+mod balance;
 mod decision;
+mod loads;
 mod quantity;
 mod route;
 mod wishes;
 
-pub use decision::{Need, NoNode, Reason, Target, choose, of_text};
+pub use balance::{Ask, Choice, Fallback, NoNode, NoStandby, Policy, choose};
+pub use decision::{Need, Reason, Target, of_text};
+pub use loads::{InFlight, Load, Loads};
 pub use route::Route;
 pub use wishes::{BadValue, Consistency, OWN_PREFIX, OnStale, OwnSetting, ParseTokenError, Token, Wishes};

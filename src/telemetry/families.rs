@@ -19,6 +19,8 @@ pub struct Names {
     pub healings: &'static [&'static str],
     /// What came of a CancelRequest.
     pub cancels: &'static [&'static str],
+    /// Why a read went to the primary for want of a standby.
+    pub fallbacks: &'static [&'static str],
 }
 
 /// One metric family.
@@ -77,6 +79,7 @@ pub(super) struct Slots {
     pub(super) checkout_wait: usize,
     pub(super) statements: usize,
     pub(super) routed: usize,
+    pub(super) fallbacks: usize,
     pub(super) pins: usize,
     pub(super) pinned: usize,
     pub(super) transactions: usize,
@@ -129,6 +132,11 @@ pub(super) fn lay_out(names: &Names, nodes: &[String]) -> (Vec<Family>, Slots) {
             "routed",
             "Routing decisions and the rule that made them.",
             vec![("route", routes), ("rule", fixed(names.rules))],
+        ),
+        fallbacks: table.counter(
+            "read_fallbacks",
+            "Reads for a standby that the primary served.",
+            vec![("reason", fixed(names.fallbacks))],
         ),
         pins: table.counter(
             "pins",

@@ -155,6 +155,11 @@ impl Worker {
         self.cells.add(self.slots.routed + route * self.slots.rules + rule, 1);
     }
 
+    /// A read for a standby goes to the primary.
+    pub fn fell_back(&self, reason: usize) {
+        self.cells.add(self.slots.fallbacks + reason, 1);
+    }
+
     /// A node answered a statement that was routed so; `took` runs from its arrival to the end of the answer.
     #[inline]
     pub fn statement(&self, node: NodeId, route: usize, took: Duration) {

@@ -16,12 +16,20 @@ const NAMES: Names = Names {
     rejections: &["password"],
     healings: &["writes"],
     cancels: &["sent", "unknown_key"],
+    fallbacks: &["none"],
 };
 
 fn metrics() -> Metrics {
     let node = |id: u16, name: &str| {
         let address = Address::Tcp { host: "h".to_owned(), port: 5432 };
-        Arc::new(Node { id: NodeId(id), name: NodeName::new(name), address, weight: 1, reads: true })
+        Arc::new(Node {
+            id: NodeId(id),
+            name: NodeName::new(name),
+            address,
+            weight: 1,
+            reads: true,
+            zone: None,
+        })
     };
     let view = |node: &Arc<Node>, role, serves_reads| NodeView {
         node: node.clone(),
@@ -29,6 +37,7 @@ fn metrics() -> Metrics {
         timeline: Some(Timeline(3)),
         server_version: Some(150_000),
         serves_reads,
+        back_since: None,
     };
     let nodes = [node(0, "a"), node(1, "b")];
     let (replayed, lag_time) = (Lsn(1), Some(Duration::from_millis(1500)));

@@ -51,4 +51,6 @@ pub struct Node {
     pub weight: u16,
     /// Whether it may serve reads while it is a standby.
     pub reads: bool,
+    /// Where it stands, such as a data centre; `None` when the operator does not say.
+    pub zone: Option<Arc<str>>,
 }

@@ -1,7 +1,7 @@
 //! An immutable view of who is what, how far and how healthy.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Node, NodeId, NodeName};
 use crate::pg::{Lsn, Timeline};
@@ -60,6 +60,9 @@ pub struct NodeView {
     pub server_version: Option<u32>,
     /// Whether reads may go to this node now: a healthy streaming standby of the current primary.
     pub serves_reads: bool,
+    /// When it began to take reads beside others that were taking them already: its share grows from here. `None`
+    /// while it takes none, and for those that were there when this process came.
+    pub back_since: Option<Instant>,
 }
 
 /// Who is what at one moment. Nodes stand at the index of their [`NodeId`].
@@ -96,7 +99,7 @@ impl Snapshot {
     }
 
     /// Returns the standbys that may serve reads now, in order of their ids.
-    pub fn readable_standbys(&self) -> impl Iterator<Item = &NodeView> {
+    pub fn readable_standbys(&self) -> impl Iterator<Item = &NodeView> + Clone {
         self.nodes.iter().filter(|view| view.serves_reads)
     }
 }

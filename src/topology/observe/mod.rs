@@ -77,6 +77,7 @@ impl Observer {
     pub fn step(&mut self, node: NodeId, report: Report, asked_at: Instant, now: Instant) -> Vec<Change> {
         let Some(member) = self.members.get_mut(usize::from(node.0)) else { return Vec::new() };
         member.take(report, asked_at, now, &self.limits);
+        let had_led = self.led.is_some();
 
         let identifier = self.shared_identifier();
         let Choice { primary, reason, conflict } = self.choose(identifier);
@@ -87,6 +88,9 @@ impl Observer {
 
         let mut next =
             self.draw(leads.map(|(id, _)| id), identifier, term, self.reading_timeline(identifier));
+        if had_led {
+            self.note_returns(&mut next, now);
+        }
         next.version = self.snapshot.version + u64::from(!self.snapshot.routes_like(&next));
         let mut changes = self.differences(&next, reason);
         if conflict != self.conflict {
@@ -240,6 +244,7 @@ impl Observer {
             timeline: member.timeline(),
             server_version: member.answer.as_ref().map(|answer| answer.facts.server_version),
             serves_reads: self.why_no_reads(member, identifier, reading).is_none(),
+            back_since: None,
         };
         let nodes = self.members.iter().map(view).collect();
         Snapshot { version: self.snapshot.version, term, primary, nodes, system_identifier: identifier }
@@ -265,6 +270,24 @@ impl Observer {
             () if member.missed >= self.limits.fall => Some("it refuses our connections"),
             () => None,
         }
+    }
+
+    /// Notes in `next` which standbys came to others that take reads. While the first primary is looked for, all are
+    /// equally new, and one that is alone has nobody to leave a share to.
+    fn note_returns(&self, next: &mut Snapshot, now: Instant) {
+        let others_stay = |place: usize| {
+            let stays =
+                |i: usize| i != place && self.snapshot.nodes[i].serves_reads && next.nodes[i].serves_reads;
+            (0..next.nodes.len()).any(stays)
+        };
+        let came =
+            |place: usize| match (self.snapshot.nodes[place].serves_reads, next.nodes[place].serves_reads) {
+                (_, false) => None,
+                (true, true) => self.snapshot.nodes[place].back_since,
+                (false, true) => others_stay(place).then_some(now),
+            };
+        let came: Vec<_> = (0..next.nodes.len()).map(came).collect();
+        next.nodes.iter_mut().zip(came).for_each(|(view, came)| view.back_since = came);
     }
 
     fn differences(&self, next: &Snapshot, reason: String) -> Vec<Change> {

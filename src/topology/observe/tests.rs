@@ -23,7 +23,14 @@ impl World {
     fn with(adjust: impl Fn(Node) -> Node) -> Self {
         let node = |(id, name): (u16, &str)| {
             let address = Address::Tcp { host: name.to_owned(), port: 5432 };
-            let node = Node { id: NodeId(id), name: NodeName::new(name), address, weight: 1, reads: true };
+            let node = Node {
+                id: NodeId(id),
+                name: NodeName::new(name),
+                address,
+                weight: 1,
+                reads: true,
+                zone: None,
+            };
             Arc::new(adjust(node))
         };
         let nodes = [(0, "a"), (1, "b"), (2, "c")].into_iter().map(node).collect();
