@@ -136,7 +136,11 @@ impl Session {
             return false;
         }
         let whole = self.status == TransactionStatus::Idle && self.pipeline.is_one_round();
-        let mark = if whole { self.replay.rewind_to(to_client.len()) } else { None };
+        let mark = match elsewhere {
+            _ if !whole => None,
+            Some(_) => self.replay.rewind_for_good(to_client.len()),
+            None => self.replay.rewind_to(to_client.len()),
+        };
         let Some(mark) = mark else { return false };
         to_client.rewind(input, mark);
         if self.pipeline.head().is_some_and(|head| head.request.is_extended()) {

@@ -74,6 +74,7 @@ impl Session {
         let within =
             (self.passing > 0 && !self.discarding) || (self.answering.bytes > 0 && self.answering.to_client);
         let told = self.failed;
+        self.healing = None;
         self.forget_checkout();
         if held || within {
             return Err(PgError { severity: Severity::Fatal, ..error });

@@ -84,9 +84,15 @@ impl Replay {
         }
     }
 
-    /// Tells where to cut the outbox (of this length) for running the requests again; `None` when that cannot be.
+    /// Tells where to cut the outbox (of this length) for running the requests again; `None` when that cannot be, or when
+    /// they were run again before.
     pub fn rewind_to(&mut self, length: usize) -> Option<usize> {
-        self.decided = self.recording && !self.again;
+        if self.again { None } else { self.rewind_for_good(length) }
+    }
+
+    /// The same for requests that go where nothing makes them run again, however often they were.
+    pub fn rewind_for_good(&mut self, length: usize) -> Option<usize> {
+        self.decided = self.recording;
         self.decided.then(|| self.mark.take().unwrap_or(length))
     }
 

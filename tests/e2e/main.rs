@@ -9,6 +9,7 @@ mod demo;
 mod drivers;
 mod encryption;
 mod failures;
+mod healing;
 mod leaks;
 mod logins;
 mod process;

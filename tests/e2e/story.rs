@@ -14,10 +14,15 @@ pub struct Story {
 impl Story {
     /// A cluster of `nodes` servers, and settings for the proxy.
     pub fn with(nodes: usize, settings: &[&str]) -> Story {
+        Story::on(Options { nodes, ..Options::default() }, settings)
+    }
+
+    /// The same with any cluster.
+    pub fn on(options: Options, settings: &[&str]) -> Story {
         let hba = vec!["host all all 127.0.0.1/32 trust".to_owned()];
         let settings = with_trust(settings);
         let settings: Vec<_> = settings.iter().map(String::as_str).collect();
-        Story { bench: Bench::with(Options { nodes, hba, ..Options::default() }, &settings) }
+        Story { bench: Bench::with(Options { hba, ..options }, &settings) }
     }
 
     /// Replaces the settings, and waits until they are in force.
