@@ -4,9 +4,9 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use bellwether::api::PoolStatus;
 use bellwether::auth::{Credentials, VerifierFile};
 use bellwether::config::{Config, Listen};
 use bellwether::pool::tls::ServerTls;
@@ -110,22 +110,25 @@ pub fn pool_counts(registry: Arc<Registry>) -> PoolSource {
     })
 }
 
-/// Returns the pools as JSON, for `/api/v1/status`.
-pub fn pool_status(registry: Arc<Registry>) -> Box<dyn Fn() -> Value + Send + Sync> {
+/// Returns the pools, for `/api/v1/status`.
+pub fn pool_status(registry: Arc<Registry>) -> Box<dyn Fn() -> Vec<PoolStatus> + Send + Sync> {
     Box::new(move || {
         let pools = registry.pools();
         let each = pools.iter().map(|pool| {
             let stats = pool.stats();
-            json!({
-                "node": registry.endpoint(pool.node()).map(|endpoint| endpoint.name.to_string()),
-                "database": &**pool.identity().database(),
-                "user": &**pool.identity().user(),
-                "idle": stats.counts.idle,
-                "active": stats.counts.in_use,
-                "connecting": stats.counts.connecting,
-                "waiting": stats.counts.waiting,
-                "timeouts": stats.timeouts,
-            })
+            PoolStatus {
+                node: registry
+                    .endpoint(pool.node())
+                    .map(|endpoint| endpoint.name.to_string())
+                    .unwrap_or_default(),
+                database: pool.identity().database().to_string(),
+                user: pool.identity().user().to_string(),
+                idle: stats.counts.idle,
+                active: stats.counts.in_use,
+                connecting: stats.counts.connecting,
+                waiting: stats.counts.waiting,
+                timeouts: stats.timeouts,
+            }
         });
         each.collect()
     })

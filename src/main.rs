@@ -1,6 +1,7 @@
 //! The `bellwether` program: reads its arguments, builds the shells and hands them over.
 
 mod data_plane;
+mod observing;
 mod probe_connector;
 mod serve;
 mod signals;

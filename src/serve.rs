@@ -18,6 +18,7 @@ use bellwether::telemetry::logging::LevelHandle;
 use bellwether::topology::Thresholds;
 
 use crate::data_plane;
+use crate::observing::Observing;
 use crate::probe_connector::ProbeConnector;
 use crate::signals::{Signals, Wish};
 
@@ -64,7 +65,8 @@ impl fmt::Display for ServeError {
             ),
             ServeError::Http(error) => write!(
                 f,
-                "error: {error}\nhint: end whatever listens there, or set http.listen to another address"
+                "error: {error}\nhint: end whatever listens there, or set {} to another place",
+                error.key
             ),
         }
     }
@@ -90,16 +92,27 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
         .map_err(ServeError::Proxy)?;
     let shared = endpoint.shared();
     metrics.set_pools(data_plane::pool_counts(registry.clone()));
-    if let Some(address) = config.http {
+    let access = Arc::new(api::Access::default());
+    access.set_token(config.http_token.as_ref().map(|token| token.expose()));
+    let places = api::Places { address: config.http, socket: config.http_socket.clone() };
+    if places != api::Places::default() {
         let asked = shared.clone();
+        let operations = Observing { topology: topology.clone(), registry: registry.clone() };
         let sources = api::Sources {
+            cluster: config.cluster.name.clone(),
             snapshot: topology.cell(),
             metrics: metrics.clone(),
-            pools: Some(data_plane::pool_status(registry.clone())),
-            refusing: Some(Box::new(move || asked.is_draining().then(|| "draining".to_owned()))),
+            pools: data_plane::pool_status(registry.clone()),
+            refusing: Box::new(move || asked.is_draining().then(|| "draining".to_owned())),
+            operations: Arc::new(operations),
         };
-        let server = api::bind(address, sources).await.map_err(ServeError::Http)?;
-        info!(address = %server.address(), "serving HTTP");
+        let server = api::bind(&places, sources, access.clone()).await.map_err(ServeError::Http)?;
+        if let Some(address) = server.address() {
+            info!(%address, "serving HTTP");
+        }
+        if let Some(path) = &places.socket {
+            info!(path = %path.display(), "serving HTTP to the owner of this process");
+        }
         shells.spawn(server.run());
     }
     for address in endpoint.addresses() {
@@ -109,7 +122,7 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
         data_plane::start_workers(endpoint, config.workers, &metrics).map_err(ServeError::Signals)?;
     info!(cluster = config.cluster.name, nodes = config.nodes.len(), "started");
     while signals.next().await == Wish::Reload {
-        running.reload(&server_tls, &shared);
+        running.reload(&server_tls, &shared, &access);
     }
     let limit = running.loaded.config.drain_timeout;
     finish(&shared, &mut signals, limit).await;
@@ -150,7 +163,7 @@ fn watched(topology: coordinator::Handle) -> Topology {
 
 impl Running {
     /// Reads the configuration again. A faulty one changes nothing.
-    fn reload(&mut self, server_tls: &ServerTls, shared: &proxy::Shared) {
+    fn reload(&mut self, server_tls: &ServerTls, shared: &proxy::Shared, access: &api::Access) {
         let reloaded = match config::reload(&self.sources, &self.loaded) {
             Ok(reloaded) => reloaded,
             Err(problems) => {
@@ -177,6 +190,7 @@ impl Running {
             return;
         }
         shared.registry().set_settings(config.pool.clone());
+        access.set_token(config.http_token.as_ref().map(|token| token.expose()));
         for key in &reloaded.needs_restart {
             warn!(%key, "this key was changed and takes effect when the process starts again");
         }

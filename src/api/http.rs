@@ -3,20 +3,22 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::answers::{self, Answer, Sources};
+use super::access::{Access, Door};
+use super::answers::Sources;
+use super::exchange::respond;
+use super::socket::{self, Socket};
 
 /// Connections served at once. Scrapers and probes are few; more than this is a mistake or an attack.
 const MOST_CONNECTIONS: usize = 64;
@@ -29,65 +31,129 @@ const CONNECTION_PATIENCE: Duration = Duration::from_secs(600);
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The address could not be listened on.
+/// A place could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen for HTTP on {address}: {source}")]
+#[error("cannot listen for HTTP on {place}: {source}")]
 pub struct BindError {
-    /// The address asked for.
-    pub address: SocketAddr,
+    /// The address or path asked for.
+    pub place: String,
+    /// The key of the configuration that names it.
+    pub key: &'static str,
     /// What the system said.
     pub source: io::Error,
 }
 
-/// A bound listener; await [`run`](Self::run) to serve.
-pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
-    sources: Arc<Sources>,
+/// Where HTTP is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// On the network, where changes need the token; port 0 takes a free one.
+    pub address: Option<SocketAddr>,
+    /// At a socket file that only the owner of the process can open, where they do not.
+    pub socket: Option<PathBuf>,
 }
 
-/// Listens on `address`, where port 0 takes a free one.
-pub async fn bind(address: SocketAddr, sources: Sources) -> Result<Server, BindError> {
-    let failed = |source| BindError { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok(Server { listener, address, sources: Arc::new(sources) })
+/// A bound listener; await [`run`](Self::run) to serve.
+pub struct Server {
+    listener: Option<TcpListener>,
+    address: Option<SocketAddr>,
+    socket: Option<Socket>,
+    shared: Arc<Shared>,
+}
+
+/// What all connections have in common.
+pub(super) struct Shared {
+    pub(super) sources: Sources,
+    pub(super) access: Arc<Access>,
+}
+
+/// Listens at `places`.
+pub async fn bind(places: &Places, sources: Sources, access: Arc<Access>) -> Result<Server, BindError> {
+    let mut server =
+        Server { listener: None, address: None, socket: None, shared: Arc::new(Shared { sources, access }) };
+    if let Some(address) = places.address {
+        let failed = |source| BindError { place: address.to_string(), key: "http.listen", source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        server.address = Some(listener.local_addr().map_err(failed)?);
+        server.listener = Some(listener);
+    }
+    if let Some(path) = &places.socket {
+        let failed = |source| BindError { place: path.display().to_string(), key: "http.socket", source };
+        server.socket = Some(socket::bind(path).map_err(failed)?);
+    }
+    Ok(server)
 }
 
 impl Server {
-    /// Returns the address bound, with the port in fact taken.
-    pub fn address(&self) -> SocketAddr {
+    /// Returns the address bound, with the port in fact taken; `None` when only the socket is.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Serves for ever. Dropping the future closes the listener and every connection.
+    /// Serves for ever. Dropping the future closes the listeners and every connection.
     pub async fn run(self) {
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        // The operator gets in however many knock at the network's door.
+        let kept = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
-            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(event = "http", "cannot accept a connection: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
+            tokio::select! {
+                (stream, place) = next_tcp(self.listener.as_ref(), &places) => {
+                    connections.spawn(serve(stream, Door::Tcp, self.shared.clone(), place));
                 }
-            };
-            let sources = self.sources.clone();
-            connections.spawn(async move {
-                serve(stream, sources).await;
-                drop(place);
-            });
+                (stream, place) = next_unix(self.socket.as_ref(), &kept) => {
+                    connections.spawn(serve(stream, Door::Socket, self.shared.clone(), place));
+                }
+            }
             while connections.try_join_next().is_some() {}
         }
     }
 }
 
-async fn serve(stream: TcpStream, sources: Arc<Sources>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&sources, &request);
-        async move { Ok::<_, Infallible>(response) }
+async fn next_tcp(
+    listener: Option<&TcpListener>,
+    places: &Arc<Semaphore>,
+) -> (tokio::net::TcpStream, OwnedSemaphorePermit) {
+    let Some(listener) = listener else { return std::future::pending().await };
+    let place = place(places).await;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn next_unix(
+    socket: Option<&Socket>,
+    places: &Arc<Semaphore>,
+) -> (tokio::net::UnixStream, OwnedSemaphorePermit) {
+    let Some(socket) = socket else { return std::future::pending().await };
+    let place = place(places).await;
+    loop {
+        match socket.listener.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    places.clone().acquire_owned().await.expect("the semaphore is never closed")
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(event = "http", "cannot accept a connection: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// Serves one connection; its place is free again afterwards.
+async fn serve<S>(stream: S, door: Door, shared: Arc<Shared>, _place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(respond(&shared, door, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -96,23 +162,4 @@ async fn serve(stream: TcpStream, sources: Arc<Sources>) {
         .serve_connection(TokioIo::new(stream), service);
     // How a connection ends is its client's affair: it may close, stall or talk nonsense.
     let _ = tokio::time::timeout(CONNECTION_PATIENCE, connection).await;
-}
-
-/// Answers one request. hyper leaves the body out for HEAD, and keeps its length.
-fn respond(sources: &Sources, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let answer = if request.body().is_end_stream() {
-        let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
-        answers::answer(sources, request.method(), request.uri().path(), accept)
-    } else {
-        // Nothing here takes a body, so none is read, however long.
-        answers::error(StatusCode::PAYLOAD_TOO_LARGE, "no request here takes a body")
-    };
-    let Answer { status, content_type, body } = answer;
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    }
-    response
 }

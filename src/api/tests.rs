@@ -1,12 +1,15 @@
+mod wire;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
-use super::answers::{Answer, answer};
+use super::answers::{Answer, Asked};
+use super::operations::*;
+use super::routes::{Handler, find};
 use super::*;
 use crate::pg::{Address, Lsn, Timeline};
 use crate::telemetry::{Metrics, Names};
@@ -47,6 +50,60 @@ fn snapshot(primary: bool, reads: bool) -> Snapshot {
     }
 }
 
+/// Knows that the first node was checked, and does as told.
+struct Fake;
+
+impl Operations for Fake {
+    fn request(&self, wish: Wish, by: Requester) -> mpsc::Receiver<Progress> {
+        let (sender, receiver) = mpsc::channel(4);
+        let step =
+            |what: &str| Progress::Step { seconds: 0.25, step: Step { what: what.to_owned(), note: None } };
+        let events = match wish {
+            Wish::Pause => {
+                vec![Progress::End(End::new(Outcome::Refused, "no").instead("yes", "bellwether resume"))]
+            }
+            Wish::Drain(node) => {
+                let by = by.by.unwrap_or_default();
+                vec![step(&format!("{node} drained by {by}")), Progress::End(End::new(Outcome::Done, "done"))]
+            }
+            // Breaks off.
+            _ => vec![step("begun")],
+        };
+        events.into_iter().for_each(|event| sender.try_send(event).expect("there is room"));
+        receiver
+    }
+
+    fn overview(&self) -> Overview {
+        let since = Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_795_061_527));
+        Overview { failover: "observe", primary_since: since, ..Overview::default() }
+    }
+
+    fn node(&self, node: NodeId) -> NodeFacts {
+        let no_reads = (node.0 == 1).then(|| "it does not stream".to_owned());
+        NodeFacts { checked: Some(std::time::Duration::from_millis(300)), no_reads, ..NodeFacts::default() }
+    }
+
+    fn history(&self) -> Later<Vec<Past>> {
+        let past = Past {
+            at: std::time::UNIX_EPOCH,
+            kind: "observed",
+            from: Some(NodeName::new("b")),
+            to: Some(NodeName::new("a")),
+            timeline: Some(2),
+            term: 2,
+            down: Some(std::time::Duration::from_millis(1500)),
+            lost_bytes: None,
+            reason: "it was promoted".to_owned(),
+            by: None,
+        };
+        Box::pin(async move { Ok(vec![past]) })
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation { verdict: "all is well".to_owned(), ..Explanation::default() }
+    }
+}
+
 fn sources(snapshot: Snapshot) -> Sources {
     let names = Names {
         routes: &[],
@@ -60,7 +117,25 @@ fn sources(snapshot: Snapshot) -> Sources {
     };
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     let metrics = Arc::new(Metrics::new(&names, &[], snapshot.clone()));
-    Sources { snapshot, metrics, pools: None, refusing: None }
+    Sources {
+        cluster: "orders".to_owned(),
+        snapshot,
+        metrics,
+        pools: Box::new(Vec::new),
+        refusing: Box::new(|| None),
+        operations: Arc::new(Fake),
+    }
+}
+
+/// Answers what needs no waiting.
+fn answer(sources: &Sources, method: &Method, target: &str, accept: Option<&str>) -> Answer {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut asked = Asked { node: None, query: query.to_owned(), accept: accept.map(str::to_owned) };
+    match find(method, path, &mut asked) {
+        Ok(Handler::Now(answer)) => answer(sources, &asked),
+        Ok(_) => panic!("{path} is not answered at once"),
+        Err(answer) => answer,
+    }
 }
 
 fn get(sources: &Sources, path: &str) -> (StatusCode, Value) {
@@ -89,7 +164,7 @@ fn readiness_follows_what_could_be_served() {
 #[test]
 fn a_draining_proxy_is_alive_but_not_ready() {
     let mut sources = sources(snapshot(true, true));
-    sources.refusing = Some(Box::new(|| Some("draining".to_owned())));
+    sources.refusing = Box::new(|| Some("draining".to_owned()));
     let (status, body) = get(&sources, "/readyz");
     assert_eq!((status, &body["reasons"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(["draining"])));
     assert_eq!(get(&sources, "/livez").0, StatusCode::OK);
@@ -98,7 +173,8 @@ fn a_draining_proxy_is_alive_but_not_ready() {
 #[test]
 fn the_status_shows_the_snapshot() {
     let mut sources = sources(snapshot(true, true));
-    sources.pools = Some(Box::new(|| json!([{"node": "a", "idle": 2}])));
+    let pool = PoolStatus { node: "a".to_owned(), idle: 2, ..PoolStatus::default() };
+    sources.pools = Box::new(move || vec![pool.clone()]);
     let (status, body) = get(&sources, "/api/v1/status");
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body["primary"], "a");
@@ -130,40 +206,90 @@ fn metrics_are_written_as_asked() {
     assert!(open.content_type.starts_with("application/openmetrics-text") && open.body.ends_with("# EOF\n"));
 }
 
-async fn exchange(request: &[u8]) -> String {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    let server = bind(address, sources(snapshot(true, true))).await.expect("a free port");
-    let bound = server.address();
-    let serving = tokio::spawn(server.run());
-    let mut stream = TcpStream::connect(bound).await.expect("it listens");
-    stream.write_all(request).await.expect("it reads");
-    let mut answer = Vec::new();
-    // It may reset the connection when it refuses what is still coming; what it said before counts.
-    let _ = stream.read_to_end(&mut answer).await;
-    serving.abort();
-    String::from_utf8_lossy(&answer).into_owned()
+#[test]
+fn checks_answer_for_this_proxys_view() {
+    let ok = |sources: &Sources, path: &str| get(sources, path).0 == StatusCode::OK;
+    let every = [
+        "/primary",
+        "/replica",
+        "/read-only",
+        "/sync",
+        "/async",
+        "/health",
+        "/nodes/a/primary",
+        "/nodes/b/replica",
+    ];
+    for (world, expected) in [
+        ((true, true), [true, true, true, false, true, true, true, true]),
+        ((true, false), [true, false, true, false, false, true, true, false]),
+        ((false, true), [false, true, true, false, true, true, false, true]),
+        ((false, false), [false; 8]),
+    ] {
+        let sources = sources(snapshot(world.0, world.1));
+        assert_eq!(every.map(|path| ok(&sources, path)), expected, "{world:?}");
+    }
+    let mut sources = sources(snapshot(true, true));
+    // b is 16 bytes behind.
+    for (path, expected) in [
+        ("/replica?lag=16", true),
+        ("/replica?lag=15", false),
+        ("/replica?other=1&lag=1kB", true),
+        ("/read-only?lag=0", true),
+        ("/nodes/b/replica?lag=15", false),
+        ("/nodes/b/primary", false),
+        ("/nodes/a/replica", false),
+    ] {
+        assert_eq!(ok(&sources, path), expected, "{path}");
+    }
+    assert_eq!(get(&sources, "/replica?lag=much").0, StatusCode::BAD_REQUEST);
+    assert_eq!(get(&sources, "/nodes/c/primary").0, StatusCode::NOT_FOUND);
+    sources.refusing = Box::new(|| Some("draining".to_owned()));
+    assert_eq!(get(&sources, "/primary").1["reason"], "draining");
 }
 
-#[tokio::test]
-async fn get_and_head_differ_by_the_body_only() {
-    let got = exchange(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(
-        got.starts_with("HTTP/1.1 200 OK\r\n") && got.ends_with("\r\n\r\n{\"status\":\"alive\"}\n"),
-        "{got}"
+#[test]
+fn sizes_are_read_as_postgresql_writes_them() {
+    let sizes = ["0", "10", "1kB", "10MB", "2 GB", "1TB", "", "kB", "1.5MB", "1XB", "99999999999TB"];
+    let bytes = sizes.map(super::checks::size);
+    let expected = [Some(0), Some(10), Some(1024), Some(10 << 20), Some(2 << 30), Some(1 << 40)];
+    assert_eq!((&bytes[..6], &bytes[6..]), (&expected[..], &[None; 5][..]));
+}
+
+#[test]
+fn the_verdict_names_what_is_wrong() {
+    let (_, body) = get(&sources(snapshot(true, true)), "/api/v1/status");
+    assert_eq!(
+        (&body["schema"], &body["verdict"], &body["failover"]),
+        (&json!(1), &json!("healthy"), &json!("observe"))
     );
-    let head = exchange(b"HEAD /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
-    assert!(head.contains("content-length: 19\r\n"), "{head}");
+    assert_eq!(body["summary"], "a is the primary, 1 standby takes reads");
+    assert_eq!(
+        (&body["primary_since"], &body["nodes"][0]["checked_seconds"]),
+        (&json!("2026-11-19T04:12:07Z"), &json!(0.3))
+    );
+    let (_, body) = get(&sources(snapshot(true, false)), "/api/v1/status");
+    assert_eq!(body["verdict"], "degraded");
+    assert_eq!(body["warnings"], json!(["b: takes no reads: it does not stream"]));
+    let (_, body) = get(&sources(snapshot(false, true)), "/api/v1/status");
+    assert_eq!(
+        (&body["verdict"], &body["primary"], &body["primary_since"]),
+        (&json!("no_primary"), &Value::Null, &Value::Null)
+    );
+    // Unknown is null, whatever it is.
+    let a = &body["nodes"][0];
+    assert_eq!(
+        (&a["role"], &a["state"], &a["reason"]),
+        (&Value::Null, &Value::Null, &json!("connection refused"))
+    );
 }
 
-#[tokio::test]
-async fn oversized_and_bodied_requests_are_refused() {
-    let huge = [b"GET /livez HTTP/1.1\r\nHost: x\r\nX: ".as_slice(), &[b'x'; 40_000], b"\r\n\r\n"].concat();
-    let refused = exchange(&huge).await;
-    assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
-    let bodied =
-        exchange(b"GET /livez HTTP/1.1\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n").await;
-    assert!(bodied.starts_with("HTTP/1.1 413 "), "{bodied}");
-    let posted = exchange(b"POST /livez HTTP/1.1\r\nConnection: close\r\n\r\n").await;
-    assert!(posted.starts_with("HTTP/1.1 405 ") && posted.contains("allow: GET, HEAD\r\n"), "{posted}");
+#[test]
+fn members_have_patronis_shape() {
+    let (_, body) = get(&sources(snapshot(true, true)), "/cluster");
+    assert_eq!((&body["scope"], &body["members"][0]["role"]), (&json!("orders"), &json!("leader")));
+    let b = &body["members"][1];
+    assert_eq!(
+        (&b["role"], &b["state"], &b["lag"], &b["host"], &b["port"]),
+        (&json!("replica"), &json!("streaming"), &json!(16), &json!("b"), &json!(5432))
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::key::KeyPath;
@@ -42,6 +43,8 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         tls: check.client_tls(),
         server_tls: check.server_tls(),
         http: check.http(),
+        http_socket: check.http_socket(),
+        http_token: check.secret("http.token"),
         log: check.log(),
         drain_timeout: check.duration("shutdown.drain_timeout"),
     };
@@ -342,6 +345,16 @@ impl Check<'_> {
             self.invalid("http.listen", &origin, "not an IP address with a port", hint);
         }
         address
+    }
+
+    fn http_socket(&mut self) -> Option<PathBuf> {
+        let text = self.text("http.socket");
+        if !text.is_empty() && !text.starts_with('/') {
+            let origin = self.origin("http.socket");
+            let hint = "write \"/run/bellwether/http.sock\", or leave it out for none";
+            self.invalid("http.socket", &origin, "not an absolute path", hint);
+        }
+        (!text.is_empty()).then(|| PathBuf::from(text))
     }
 
     fn log(&mut self) -> Log {

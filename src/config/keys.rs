@@ -213,6 +213,12 @@ keys! {
     "http.listen" Kind::Text, r#""127.0.0.1:9632""#, Restart,
         "Where metrics, health and status are served: host:port; \"\" for nowhere",
         "local only: the answers name your servers and users";
+    "http.token" SECRET, "", Reload,
+        "What whoever changes something over HTTP must show, as a bearer token",
+        "without it nothing can be changed over the network";
+    "http.socket" Kind::Text, r#""""#, Restart,
+        "Path of a Unix socket that serves the same, for the owner of the process only; changes need no token there",
+        "for operators on the machine: bellwether status --api unix:PATH";
 
     "log.format" Kind::Choice(&["auto", "text", "json"]), r#""auto""#, Restart,
         "Form of the log on standard error: text, or one JSON object a line",

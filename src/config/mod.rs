@@ -19,6 +19,7 @@ mod reference;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod times;
 mod units;
 mod url;
 mod value;
@@ -31,6 +32,7 @@ pub use load::{Flag, Loaded, Reloaded, Sources, load, reload};
 pub use problem::{Origin, Problem, Problems, Source};
 pub use reference::{effective, reference_file, reference_table};
 pub use settings::*;
+pub use times::{display_time, parse_time};
 pub use units::parse_duration;
 pub use value::{Item, Secret, Value};
 pub use written::{Entry, Written};

@@ -55,6 +55,10 @@ pub struct Config {
     pub server_tls: TlsSettings,
     /// Where HTTP is served; `None` for nowhere.
     pub http: Option<SocketAddr>,
+    /// The socket file where HTTP is served as well; `None` for none.
+    pub http_socket: Option<PathBuf>,
+    /// What must be shown to change something over the network; `None` when nothing can be changed there.
+    pub http_token: Option<Secret>,
     /// The log.
     pub log: Log,
     /// How long transactions may go on after SIGTERM.

@@ -92,6 +92,7 @@ fn other_value(key: &Key) -> (String, String) {
     let toml = match (key.path, key.kind) {
         ("listen", _) => "\"0.0.0.0:7000\"".to_owned(),
         ("http.listen", _) => "\"0.0.0.0:7001\"".to_owned(),
+        ("http.socket", _) => "\"/x.sock\"".to_owned(),
         ("nodes.*.url", _) => "\"postgres://other:5432\"".to_owned(),
         ("log.level", _) => "\"debug\"".to_owned(),
         ("failover", _) => "\"observe\"".to_owned(),

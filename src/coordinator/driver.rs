@@ -1,15 +1,16 @@
 //! Repeats the probes, feeds the observer, and publishes its snapshots.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::Settings;
 use super::connector::Connect;
 use super::probe::Probe;
+use super::record::{Led, Record, Seen};
 use crate::topology::{Change, Node, NodeId, Observer, Pace, Report, Snapshot};
 
 /// What someone who talks to the nodes noticed by themselves. It proves nothing, it only makes us look.
@@ -28,6 +29,16 @@ pub struct Handle {
     routing: watch::Receiver<Arc<Snapshot>>,
     /// One a node: wakes its probe.
     wakes: Arc<[Notify]>,
+    record: Arc<Record>,
+    drains: mpsc::Sender<Drain>,
+}
+
+/// Asks for reads to be kept away from a node, or let there again; answered when that is published.
+#[derive(Debug)]
+struct Drain {
+    node: NodeId,
+    drained: bool,
+    published: oneshot::Sender<()>,
 }
 
 impl Handle {
@@ -48,6 +59,32 @@ impl Handle {
         self.routing.clone()
     }
 
+    /// Returns what is known of `node` beyond the snapshot.
+    pub fn seen(&self, node: NodeId) -> Seen {
+        self.record.node(node)
+    }
+
+    /// Returns since when the present primary has been seen to lead in its term; `None` before the first.
+    pub fn primary_since(&self) -> Option<SystemTime> {
+        self.record.since()
+    }
+
+    /// Returns the changes of the primary seen since the start, newest first; old ones are forgotten.
+    pub fn past_primaries(&self) -> Vec<Led> {
+        self.record.changes()
+    }
+
+    /// Keeps new reads away from `node`, or lets them there again, and returns when that is published. Lasts until
+    /// it is undone or the process ends. Dropping the future undoes nothing.
+    ///
+    /// # Errors
+    /// The driver has ended.
+    pub async fn set_drained(&self, node: NodeId, drained: bool) -> Result<(), DriverEnded> {
+        let (published, done) = oneshot::channel();
+        self.drains.send(Drain { node, drained, published }).await.map_err(|_| DriverEnded)?;
+        done.await.map_err(|_| DriverEnded)
+    }
+
     /// Has the nodes concerned probed at once. Never blocks; many hints make one probe.
     pub fn hint(&self, hint: Hint) {
         match hint {
@@ -62,6 +99,11 @@ impl Handle {
     }
 }
 
+/// Nobody observes any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the nodes are no longer observed")]
+pub struct DriverEnded;
+
 /// The work behind a [`Handle`]: await [`run`](Self::run) somewhere.
 pub struct Driver {
     settings: Settings,
@@ -71,6 +113,8 @@ pub struct Driver {
     latest: Arc<ArcSwap<Snapshot>>,
     routing: watch::Sender<Arc<Snapshot>>,
     wakes: Arc<[Notify]>,
+    record: Arc<Record>,
+    drains: mpsc::Receiver<Drain>,
 }
 
 /// Prepares to observe `nodes`, which stand at the index of their ids. Nothing happens until the driver runs.
@@ -80,8 +124,27 @@ pub fn start(settings: Settings, nodes: Vec<Arc<Node>>, connector: Arc<dyn Conne
     let latest = Arc::new(ArcSwap::new(first.clone()));
     let (sender, receiver) = watch::channel(first);
     let wakes: Arc<[Notify]> = nodes.iter().map(|_| Notify::new()).collect();
-    let handle = Handle { latest: latest.clone(), routing: receiver, wakes: wakes.clone() };
-    (handle, Driver { settings, nodes, connector, observer, latest, routing: sender, wakes })
+    let record = Arc::new(Record::new(nodes.len()));
+    let (drains, wanted) = mpsc::channel(1);
+    let handle = Handle {
+        latest: latest.clone(),
+        routing: receiver,
+        wakes: wakes.clone(),
+        record: record.clone(),
+        drains,
+    };
+    let driver = Driver {
+        settings,
+        nodes,
+        connector,
+        observer,
+        latest,
+        routing: sender,
+        wakes,
+        record,
+        drains: wanted,
+    };
+    (handle, driver)
 }
 
 impl Driver {
@@ -104,18 +167,44 @@ impl Driver {
         }
         drop(reports);
         loop {
-            let heard = tokio::select! {
-                Some(heard) = incoming.recv() => heard,
+            let changes = tokio::select! {
+                Some(heard) = incoming.recv() => self.hear(heard),
+                Some(drain) = self.drains.recv() => {
+                    let changes = self.observer.set_drained(drain.node, drain.drained, Instant::now());
+                    self.publish();
+                    self.remember(None);
+                    let _ = drain.published.send(());
+                    changes
+                }
                 Some(Err(ended)) = loops.join_next() => panic!("a probe task ended: {ended}"),
                 // Without nodes there is nothing to hear, ever.
                 else => return,
             };
-            let changes = self.observer.step(heard.node, heard.report, heard.asked_at, heard.at);
-            changes.iter().for_each(log);
-            self.publish();
+            for change in &changes {
+                log(change);
+                self.record.changed(change, Instant::now(), SystemTime::now());
+            }
             let now = self.observer.pace();
             pace.send_if_modified(|pace| std::mem::replace(pace, now) != now);
         }
+    }
+
+    fn hear(&mut self, heard: Heard) -> Vec<Change> {
+        let changes = self.observer.step(heard.node, heard.report, heard.asked_at, heard.at);
+        self.publish();
+        self.remember(Some((heard.node, heard.at)));
+        changes
+    }
+
+    /// Writes down what the snapshot does not say.
+    fn remember(&self, checked: Option<(NodeId, Instant)>) {
+        self.record.set_nodes(|id, seen| {
+            if let Some((_, at)) = checked.filter(|(node, _)| *node == id) {
+                seen.checked_at = Some(at);
+            }
+            seen.no_reads = self.observer.no_reads_because(id);
+            seen.drained = self.observer.is_drained(id);
+        });
     }
 
     fn publish(&self) {

@@ -7,10 +7,12 @@
 mod connector;
 mod driver;
 mod probe;
+mod record;
 
 pub use connector::{ByteStream, Connect, Connecting, PlainConnector};
-pub use driver::{Driver, Handle, Hint, start};
+pub use driver::{Driver, DriverEnded, Handle, Hint, start};
 pub use probe::Login;
+pub use record::{Led, Seen};
 
 use std::time::Duration;
 

@@ -15,12 +15,12 @@ pub(super) fn agrees(cluster: &Cluster, http_port: u16) -> Result<(), String> {
     let nodes = status["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
     for name in cluster.names() {
         let wanted = match (cluster.is_running(name), cluster.is_standby(name)) {
-            (false, _) => ("unknown", "unknown"),
-            (true, Ok(true)) => ("standby", "streaming"),
-            (true, _) => ("primary", "running"),
+            (false, _) => (None, None),
+            (true, Ok(true)) => (Some("standby"), Some("streaming")),
+            (true, _) => (Some("primary"), Some("running")),
         };
         let node = nodes.iter().find(|node| node["name"] == name.as_str());
-        let seen = node.and_then(|node| Some((node["role"].as_str()?, node["state"].as_str()?)));
+        let seen = node.map(|node| (node["role"].as_str(), node["state"].as_str()));
         if seen != Some(wanted) {
             return Err(format!("the proxy sees node {name} as {seen:?}, not {wanted:?}"));
         }

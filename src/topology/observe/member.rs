@@ -26,6 +26,8 @@ pub(super) struct Member {
     /// Whether it was given up, and must answer several times in a row to count again.
     given_up: bool,
     pub(super) feed: Feed,
+    /// Whether an operator wants no new work on it.
+    pub(super) drained: bool,
 }
 
 /// An answer and when its probe began.
@@ -59,6 +61,7 @@ impl Member {
             answered: 0,
             given_up: false,
             feed: Feed::Cut,
+            drained: false,
         }
     }
 

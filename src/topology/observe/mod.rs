@@ -77,8 +77,19 @@ impl Observer {
     pub fn step(&mut self, node: NodeId, report: Report, asked_at: Instant, now: Instant) -> Vec<Change> {
         let Some(member) = self.members.get_mut(usize::from(node.0)) else { return Vec::new() };
         member.take(report, asked_at, now, &self.limits);
-        let had_led = self.led.is_some();
+        self.settle(now)
+    }
 
+    /// Keeps reads away from `node` from `now` on, or lets them there again; returns what is worth telling.
+    pub fn set_drained(&mut self, node: NodeId, drained: bool, now: Instant) -> Vec<Change> {
+        let Some(member) = self.members.get_mut(usize::from(node.0)) else { return Vec::new() };
+        member.drained = drained;
+        self.settle(now)
+    }
+
+    /// Draws the next snapshot from what is known of all nodes now.
+    fn settle(&mut self, now: Instant) -> Vec<Change> {
+        let had_led = self.led.is_some();
         let identifier = self.shared_identifier();
         let Choice { primary, reason, conflict } = self.choose(identifier);
         self.settle_feeds(primary);
@@ -104,6 +115,18 @@ impl Observer {
     /// Returns the present view.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// Returns why `node` takes no reads; `None` when it does.
+    pub fn no_reads_because(&self, node: NodeId) -> Option<&'static str> {
+        let identifier = self.snapshot.system_identifier;
+        let member = self.members.get(usize::from(node.0))?;
+        self.why_no_reads(member, identifier, self.reading_timeline(identifier))
+    }
+
+    /// Whether `node` is drained.
+    pub fn is_drained(&self, node: NodeId) -> bool {
+        self.members.get(usize::from(node.0)).is_some_and(|member| member.drained)
     }
 
     /// Returns how soon nodes should be asked again.
@@ -263,6 +286,7 @@ impl Observer {
         };
         match () {
             () if !member.node.reads || member.node.weight == 0 => Some("the configuration says so"),
+            () if member.drained => Some("an operator has drained it"),
             () if identifier != Some(answer.facts.system_identifier) => Some("it belongs to another cluster"),
             () if replayed.is_none() => Some("it has replayed nothing yet"),
             () if timeline.is_none() || *timeline != reading => Some("it is not on the primary's timeline"),

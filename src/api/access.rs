@@ -1,0 +1,63 @@
+//! Who may change something: whoever shows the token, or can open the Unix socket.
+
+use arc_swap::ArcSwapOption;
+use hyper::StatusCode;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::answers::{Answer, error_with_hint};
+
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// The network: anybody may ask, changes need the token.
+    Tcp,
+    /// The socket file: its mode says who gets here.
+    Socket,
+}
+
+/// The token in force.
+#[derive(Default)]
+pub struct Access {
+    /// A digest, so that comparing takes the same time whatever is shown.
+    token: ArcSwapOption<[u8; 32]>,
+}
+
+impl Access {
+    /// Accepts `token` from now on, and none before; `None` closes the network to changes.
+    pub fn set_token(&self, token: Option<&str>) {
+        self.token.store(token.map(|token| Sha256::digest(token).into()).map(std::sync::Arc::new));
+    }
+
+    /// Whether a change may be made; the answer to give if not. `authorization` is that header.
+    pub(super) fn check(&self, door: Door, authorization: Option<&str>) -> Result<(), Box<Answer>> {
+        if door == Door::Socket {
+            return Ok(());
+        }
+        let Some(expected) = self.token.load_full() else {
+            return Err(Box::new(error_with_hint(
+                StatusCode::FORBIDDEN,
+                "changes are closed: this proxy has no http.token",
+                "set http.token, or http.socket and use --api unix:PATH",
+            )));
+        };
+        let shown = authorization.and_then(|header| header.split_once(' '));
+        let token = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
+        let Some(token) = token else {
+            return Err(Box::new(unauthorized("a change needs the token of this proxy")));
+        };
+        let digest: [u8; 32] = Sha256::digest(token.trim()).into();
+        match bool::from(digest.ct_eq(&expected[..])) {
+            true => Ok(()),
+            false => Err(Box::new(unauthorized("that is not the token of this proxy"))),
+        }
+    }
+}
+
+fn unauthorized(message: &str) -> Answer {
+    error_with_hint(
+        StatusCode::UNAUTHORIZED,
+        message,
+        "give --token, BELLWETHER_HTTP__TOKEN, or the proxy's own configuration file",
+    )
+}
