@@ -62,11 +62,13 @@ const HOMES: &[(&str, &[&str])] = &[
     // main.rs names the trait that parses, and nothing else of it.
     ("clap", &["cli/args", "main.rs"]),
     ("pg_raw_parse", &["sql/parse"]),
-    ("rustls", &["proxy/tls", "pool/tls", "pool/stream"]),
-    ("tokio_rustls", &["proxy/tls", "pool/tls", "pool/stream"]),
-    ("hyper", &["api/"]),
-    ("hyper_util", &["api/"]),
-    ("http_body_util", &["api/"]),
+    ("rustls", &["proxy/tls", "pool/tls", "pool/stream", "store/etcd/tls"]),
+    ("tokio_rustls", &["proxy/tls", "pool/tls", "pool/stream", "store/etcd/tls"]),
+    // A server of HTTP/1 there, a client of HTTP/2 here.
+    ("hyper", &["api/", "store/etcd/"]),
+    ("hyper_util", &["api/", "store/etcd/"]),
+    ("http_body_util", &["api/", "store/etcd/"]),
+    ("prost", &["store/etcd/"]),
     ("toml", &["config/"]),
 ];
 

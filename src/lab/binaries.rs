@@ -83,7 +83,8 @@ fn not_installed(looked_in: &str) -> Error {
     } else {
         "Run ./dev setup, or install PostgreSQL 13 or newer (server and client) and set BELLWETHER_TEST_PG_BIN"
     };
-    Error::NotInstalled { looked_in: looked_in.to_owned(), install: install.to_owned() }
+    let what = "PostgreSQL server programs";
+    Error::NotInstalled { what, looked_in: looked_in.to_owned(), install: install.to_owned() }
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 /// Why the lab could not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No PostgreSQL server programs on this machine.
-    #[error("PostgreSQL server programs not found (looked in {looked_in}). {install}")]
+    /// A program that is needed is not on this machine.
+    #[error("{what} not found (looked in {looked_in}). {install}")]
     NotInstalled {
+        /// What is missing.
+        what: &'static str,
         /// The places tried.
         looked_in: String,
         /// The line that installs them.

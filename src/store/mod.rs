@@ -1,8 +1,8 @@
 //! The agreement store: what every proxy of a cluster must see alike.
 //!
 //! [`Store`] is the whole of what we ask of it: linearizable reads, compare-and-swap transactions, watches as
-//! hints, and keys for display that go with whoever wrote them. [`Memory`] keeps everything in this process,
-//! for tests and for a demo without etcd. Keys are texts relative to one cluster's place; values are bytes.
+//! hints, and keys for display that go with whoever wrote them. [`etcd::Etcd`] is the real one; [`Memory`] keeps
+//! everything in this process, for tests and for a demo without etcd. Keys are texts relative to one cluster's place; values are bytes.
 //!
 //! Safety rests on reads and transactions alone. Watches lose events, and leases outlive or underlive what they
 //! promise (measured: never below 2 seconds, and renewed by leaders that are none any more), so nothing is
@@ -10,6 +10,7 @@
 
 mod background;
 mod entry;
+pub mod etcd;
 mod failure;
 mod memory;
 mod txn;
