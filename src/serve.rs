@@ -211,7 +211,7 @@ fn probing(config: &Config) -> coordinator::Settings {
     coordinator::Settings {
         interval: health.interval,
         timeout: health.timeout,
-        thresholds: Thresholds { fall: health.fall, rise: health.rise },
+        thresholds: Thresholds { fall: health.fall, rise: health.rise, lag: config.lag_limits },
         ..coordinator::Settings::new(login)
     }
 }

@@ -18,7 +18,7 @@ use crate::pool;
 use crate::pool::tls::{SslMode, TlsSettings};
 use crate::routing::{NoStandby, Policy};
 use crate::session::PoolMode;
-use crate::topology::{Node, NodeId, NodeName};
+use crate::topology::{LagLimits, Node, NodeId, NodeName};
 
 /// Checks everything and builds the settings, or says all that is wrong.
 pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
@@ -30,6 +30,7 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         nodes: check.nodes(),
         health: check.health(),
         split: check.flag("routing.split"),
+        lag_limits: check.lag_limits(),
         balance: check.balance(),
         catalog_refresh: check.duration("routing.catalog_refresh"),
         lists: check.routing_lists(),
@@ -189,6 +190,20 @@ impl Check<'_> {
             );
         }
         health
+    }
+
+    fn lag_limits(&mut self) -> LagLimits {
+        let (bytes, time) = (self.size("routing.max_lag_bytes"), self.duration("routing.max_lag_time"));
+        let least = self.duration("health.interval") * 2;
+        if !time.is_zero() && time < least {
+            let cause = format!(
+                "{} is less than two times health.interval, and lag is known to an interval only",
+                display_duration(time)
+            );
+            let origin = self.origin("routing.max_lag_time");
+            self.invalid("routing.max_lag_time", &origin, &cause, "make it longer, or the interval shorter");
+        }
+        LagLimits { bytes: (bytes > 0).then_some(bytes), time: (!time.is_zero()).then_some(time) }
     }
 
     fn balance(&self) -> Policy {

@@ -48,6 +48,8 @@ pub enum Kind {
         /// Least value allowed.
         min: Duration,
     },
+    /// A string such as `"16MB"`.
+    Size,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -63,6 +65,7 @@ impl Kind {
             Kind::Bool => "true or false".to_owned(),
             Kind::Count { min, max } => format!("a whole number from {min} to {max}"),
             Kind::Duration { .. } => r#"a duration such as "30s""#.to_owned(),
+            Kind::Size => r#"a size such as "16MB""#.to_owned(),
             Kind::Choice(words) => {
                 let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 quoted.join(" or ")
@@ -74,6 +77,7 @@ impl Kind {
     pub fn unit(self) -> &'static str {
         match self {
             Kind::Duration { .. } => "duration: ms, s, m, h, d",
+            Kind::Size => "size: B, kB, MB, GB, TB",
             Kind::Count { .. } => "count",
             Kind::Bool => "true, false",
             Kind::Path => "path",

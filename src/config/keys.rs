@@ -92,6 +92,12 @@ keys! {
     "routing.slow_start" OPTIONAL_DURATION, r#""10s""#, Reload,
         "Time over which the share of a standby grows, from a tenth, after it came back to others",
         "its caches are cold, and all reads at once would find it slow; 0s gives it its share at once";
+    "routing.max_lag_bytes" Kind::Size, r#""256MB""#, Restart,
+        "WAL a standby may have left to replay; with more it takes no reads until it is back to half; 0B for no limit",
+        "far more than a healthy standby ever has: this is for one that is stuck, not for freshness";
+    "routing.max_lag_time" OPTIONAL_DURATION, r#""30s""#, Restart,
+        "How far a standby may be behind in time, by the proxy's clock; half of it to return; 0s for no limit",
+        "longer than a checkpoint or a long query on the standby holds replay up";
     "routing.no_standby" Kind::Choice(&["primary", "error"]), r#""primary""#, Reload,
         "What becomes of a read while no standby serves reads: the primary runs it, or it fails",
         "error where the primary could not bear the reads beside its writes";

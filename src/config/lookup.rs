@@ -99,6 +99,13 @@ impl Check<'_> {
         }
     }
 
+    pub(super) fn size(&self, path: &'static str) -> u64 {
+        match self.value(path) {
+            Some(Value::Size(size)) => size,
+            _ => 0,
+        }
+    }
+
     pub(super) fn invalid(&mut self, path: &str, place: &Origin, cause: &str, hint: &str) {
         let problem = Problem::new(format!("invalid value for `{path}`")).at(place.clone());
         self.problems.push(problem.cause(cause).hint(hint));

@@ -12,7 +12,7 @@ use crate::pool;
 use crate::pool::tls::TlsSettings;
 use crate::routing;
 use crate::session::PoolMode;
-use crate::topology::Node;
+use crate::topology::{LagLimits, Node};
 
 /// A whole configuration, checked. `main` hands its parts to the groups that need them.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Config {
     pub health: Health,
     /// Whether plain reads go to standbys.
     pub split: bool,
+    /// How far standbys may lag and take reads.
+    pub lag_limits: LagLimits,
     /// How reads are spread over the standbys.
     pub balance: routing::Policy,
     /// How often catalogs are checked.

@@ -100,6 +100,8 @@ fn other_value(key: &Key) -> (String, String) {
         (_, Kind::Bool) if key.default == "true" => "false".to_owned(),
         (_, Kind::Bool) => "true".to_owned(),
         (_, Kind::Count { .. }) => "7".to_owned(),
+        ("routing.max_lag_time", _) => "\"45s\"".to_owned(),
+        (_, Kind::Size) => "\"7MB\"".to_owned(),
         (_, Kind::Duration { .. }) => "\"900ms\"".to_owned(),
         (_, Kind::Choice(words)) => format!("\"{}\"", words[words.len() - 1]),
         (_, Kind::Path) => "\"/x.pem\"".to_owned(),

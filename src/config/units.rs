@@ -1,4 +1,4 @@
-//! Durations as people write them: `250ms`, `30s`, `10m`, `1h`, `2d`.
+//! Durations and sizes as people write them: `250ms`, `30s`, `10m`, `1h`, `2d`; `64kB`, `16MB`, `1GB`.
 
 use std::time::Duration;
 
@@ -42,6 +42,30 @@ pub(crate) fn display_duration(duration: Duration) -> String {
     }
 }
 
+const SIZES: [(&str, u64); 5] =
+    [("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10), ("B", 1)];
+
+/// Reads a size such as `16MB`, with PostgreSQL's units.
+///
+/// # Errors
+/// What is wrong with the text, for people.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let Some((_, factor)) = SIZES.iter().find(|(name, _)| *name == unit.trim()) else {
+        return Err(format!("\"{text}\" is not a whole number with a unit"));
+    };
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
+    size.ok_or_else(|| format!("\"{text}\" is not a size"))
+}
+
+/// Writes a size in the largest unit that divides it, so that it reads back equal.
+pub(crate) fn display_size(size: u64) -> String {
+    let fits = SIZES.iter().find(|(_, factor)| size != 0 && size.is_multiple_of(*factor));
+    fits.map_or_else(|| "0B".to_owned(), |(name, factor)| format!("{}{name}", size / factor))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +76,16 @@ mod tests {
             assert_eq!(parse_duration(text).map(display_duration), Ok(text.to_owned()));
         }
         assert_eq!(parse_duration(" 60 s ").map(display_duration), Ok("1m".to_owned()));
+    }
+
+    #[test]
+    fn sizes_read_and_write_alike() {
+        for text in ["0B", "1B", "64kB", "256MB", "1GB", "3TB", "1025kB"] {
+            assert_eq!(parse_size(text).map(display_size), Ok(text.to_owned()));
+        }
+        for text in ["", "5", "MB", "5mb", "-1B", "99999999999TB"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::key::Kind;
 use super::problem::nearest;
-use super::units::{display_duration, parse_duration};
+use super::units::{display_duration, display_size, parse_duration, parse_size};
 
 /// A text that no output shows.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -61,6 +61,7 @@ pub enum Value {
     Bool(bool),
     Count(u64),
     Duration(Duration),
+    Size(u64),
 }
 
 impl fmt::Display for Value {
@@ -77,6 +78,7 @@ impl fmt::Display for Value {
             Value::Bool(value) => write!(f, "{value}"),
             Value::Count(value) => write!(f, "{value}"),
             Value::Duration(value) => f.write_str(&quoted(&display_duration(*value))),
+            Value::Size(value) => f.write_str(&quoted(&display_size(*value))),
         }
     }
 }
@@ -140,6 +142,9 @@ pub(crate) fn from_toml(
             Err(Misfit::new("a duration has a unit".to_owned())
                 .hint(format!("write \"{}s\"", number.as_str())))
         }
+        (Kind::Size, DeValue::Integer(number)) => {
+            Err(Misfit::new("a size has a unit".to_owned()).hint(format!("write \"{}MB\"", number.as_str())))
+        }
         (Kind::Bool | Kind::Count { .. }, other) => Err(wrong_type(other, kind)),
         (_, DeValue::String(text)) => from_text(text, kind, around),
         (_, other) => Err(wrong_type(other, kind)),
@@ -166,6 +171,10 @@ pub(crate) fn from_text(text: &str, kind: Kind, around: &Surroundings<'_>) -> Re
             Ok(value) if value >= min => Ok(Value::Duration(value)),
             Ok(_) => Err(Misfit::new(format!("less than {}", display_duration(min)))),
             Err(cause) => Err(Misfit::new(cause).hint("units are ms, s, m, h and d, as in \"250ms\"")),
+        },
+        Kind::Size => match parse_size(text) {
+            Ok(value) => Ok(Value::Size(value)),
+            Err(cause) => Err(Misfit::new(cause).hint("units are B, kB, MB, GB and TB, as in \"16MB\"")),
         },
         Kind::Choice(words) => match words.contains(&text) {
             true => Ok(Value::Text(text.to_owned())),

@@ -16,7 +16,7 @@ pub use record::{Led, Seen};
 
 use std::time::Duration;
 
-use crate::topology::Thresholds;
+use crate::topology::{LagLimits, Thresholds};
 
 /// How nodes are probed.
 #[derive(Clone, Debug)]
@@ -30,7 +30,8 @@ pub struct Settings {
     /// How long one probe may take, login included. Below the interval, so that a node that hangs is
     /// counted once a round.
     pub timeout: Duration,
-    /// Failures in a row until a node counts as gone, and answers in a row until it is back.
+    /// Failures in a row until a node counts as gone, answers in a row until it is back, and how far standbys may
+    /// lag.
     pub thresholds: Thresholds,
     /// Who logs in, and where.
     pub login: Login,
@@ -43,7 +44,7 @@ impl Settings {
             interval: Duration::from_secs(1),
             urgent_interval: Duration::from_millis(150),
             timeout: Duration::from_millis(800),
-            thresholds: Thresholds { fall: 3, rise: 2 },
+            thresholds: Thresholds { fall: 3, rise: 2, lag: LagLimits::default() },
             login,
         }
     }

@@ -14,6 +14,6 @@ mod snapshot;
 
 pub use change::Change;
 pub use node::{Node, NodeId, NodeName};
-pub use observe::{Observer, Pace, Thresholds};
+pub use observe::{LagLimits, Observer, Pace, Thresholds};
 pub use report::{Facts, Report, Standing};
 pub use snapshot::{NodeView, Role, Snapshot, Standby};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Thresholds;
+use super::lag::{LagLimits, Trail};
 use crate::pg::{Lsn, Timeline};
 use crate::topology::{Facts, Node, Report, Standing};
 
@@ -28,6 +29,8 @@ pub(super) struct Member {
     pub(super) feed: Feed,
     /// Whether an operator wants no new work on it.
     pub(super) drained: bool,
+    /// Whether it is too far behind to take reads.
+    pub(super) lags: bool,
 }
 
 /// An answer and when its probe began.
@@ -62,6 +65,7 @@ impl Member {
             given_up: false,
             feed: Feed::Cut,
             drained: false,
+            lags: false,
         }
     }
 
@@ -100,9 +104,24 @@ impl Member {
         }
     }
 
+    /// Finds out from its last answer whether it lags too far behind.
+    pub(super) fn measure(&mut self, trail: &Trail, limits: &LagLimits) {
+        let Some(answer) = &self.answer else { return };
+        if let Standing::Standby { replayed: Some(replayed), replay_age, .. } = answer.facts.standing
+            && let Some(lag) = trail.lag(answer.asked_at, replayed, replay_age)
+        {
+            self.lags = limits.exceeded(lag, self.lags);
+        }
+    }
+
     /// Whether the last report was a miss although the node still counts.
     pub(super) fn is_suspect(&self) -> bool {
         self.answer.is_some() && self.missed > 0
+    }
+
+    /// Returns its insert position and when it was asked, if it is a primary.
+    pub(super) fn stood(&self) -> Option<(Instant, Lsn)> {
+        Some((self.answer.as_ref()?.asked_at, self.writable()?.1))
     }
 
     /// Returns the timeline and insert position if it is a primary.

@@ -12,8 +12,10 @@
 //! | none | none |
 //!
 //! A standby takes reads while it is on the primary's timeline and streams. One that stopped streaming loses
-//! them as soon as the primary is known to live; when it is the primary that died, its standbys serve on.
+//! them as soon as the primary is known to live; when it is the primary that died, its standbys serve on. One that
+//! lags further than the limits loses them until it has come half way back.
 
+mod lag;
 mod member;
 #[cfg(test)]
 mod tests;
@@ -22,17 +24,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::lag::LagLimits;
+use self::lag::Trail;
 use self::member::{Feed, Member};
 use super::{Change, Node, NodeId, NodeName, NodeView, Report, Role, Snapshot, Standby, Standing};
 use crate::pg::Timeline;
 
-/// How many reports in a row change our mind about a node.
+/// What changes our mind about a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
     /// Failures in a row until a node counts as gone.
     pub fall: u32,
     /// Answers in a row until a node that was gone counts again. A node never seen before needs one.
     pub rise: u32,
+    /// How far a standby may lag and take reads.
+    pub lag: LagLimits,
 }
 
 /// How soon nodes should be asked again.
@@ -52,6 +58,7 @@ pub struct Observer {
     /// The last primary and its timeline, kept while there is none.
     led: Option<(NodeId, Timeline)>,
     conflict: Option<String>,
+    trail: Trail,
     snapshot: Snapshot,
 }
 
@@ -66,8 +73,8 @@ impl Observer {
     /// Begins with nothing known. `nodes` stand at the index of their ids.
     pub fn new(nodes: Vec<Arc<Node>>, limits: Thresholds) -> Self {
         let members: Vec<_> = nodes.into_iter().map(Member::new).collect();
-        let mut observer =
-            Observer { limits, members, led: None, conflict: None, snapshot: Snapshot::default() };
+        let (trail, snapshot) = (Trail::default(), Snapshot::default());
+        let mut observer = Observer { limits, members, led: None, conflict: None, trail, snapshot };
         observer.snapshot = observer.draw(None, None, 0, None);
         observer
     }
@@ -96,6 +103,9 @@ impl Observer {
         let leads = primary.and_then(|i| Some((NodeId(i as u16), self.members[i].writable()?.0)));
         let term = self.snapshot.term + u64::from(leads.is_some() && leads != self.led);
         self.led = leads.or(self.led);
+        if let Some((primary, _)) = leads {
+            self.measure(primary);
+        }
 
         let mut next =
             self.draw(leads.map(|(id, _)| id), identifier, term, self.reading_timeline(identifier));
@@ -242,6 +252,17 @@ impl Observer {
         }
     }
 
+    /// Measures how far standbys are behind. Without a primary it stays as it is: what of its last words did not get
+    /// out is no lag.
+    fn measure(&mut self, primary: NodeId) {
+        if let Some((asked_at, position)) = self.members[usize::from(primary.0)].stood() {
+            self.trail.note(asked_at, position, &self.limits.lag);
+        }
+        for member in &mut self.members {
+            member.measure(&self.trail, &self.limits.lag);
+        }
+    }
+
     /// Returns the timeline standbys must be on to serve reads: the last primary's; before the first
     /// primary, the highest anyone streams.
     fn reading_timeline(&self, identifier: Option<u64>) -> Option<Timeline> {
@@ -291,6 +312,7 @@ impl Observer {
             () if replayed.is_none() => Some("it has replayed nothing yet"),
             () if timeline.is_none() || *timeline != reading => Some("it is not on the primary's timeline"),
             () if member.feed == Feed::Cut => Some("it does not stream"),
+            () if member.lags => Some("it lags too far behind"),
             () if member.missed >= self.limits.fall => Some("it refuses our connections"),
             () => None,
         }

@@ -15,6 +15,12 @@ const A: NodeId = NodeId(0);
 const B: NodeId = NodeId(1);
 const C: NodeId = NodeId(2);
 
+const LIMITS: Thresholds = Thresholds {
+    fall: 3,
+    rise: 2,
+    lag: LagLimits { bytes: Some(10_000), time: Some(Duration::from_secs(10)) },
+};
+
 impl World {
     fn new() -> Self {
         Self::with(|node| node)
@@ -34,7 +40,7 @@ impl World {
             Arc::new(adjust(node))
         };
         let nodes = [(0, "a"), (1, "b"), (2, "c")].into_iter().map(node).collect();
-        World { observer: Observer::new(nodes, Thresholds { fall: 3, rise: 2 }), now: Instant::now() }
+        World { observer: Observer::new(nodes, LIMITS), now: Instant::now() }
     }
 
     /// `a` leads on timeline 1, `b` and `c` stream from it.
@@ -308,4 +314,53 @@ fn positions_move_within_one_version() {
     world.kill(A);
     assert!(world.observer.snapshot().version > version);
     assert_eq!(lag(&world).0, None, "without a primary the distance is unknown");
+}
+
+#[test]
+fn one_that_lags_too_far_takes_no_reads_until_it_is_half_way_back() {
+    let at = |replayed| {
+        let (timeline, replayed) = (Some(Timeline(1)), Some(Lsn(replayed)));
+        let received = Some(Lsn(1_000_000));
+        facts(7, Standing::Standby { timeline, streaming: true, replayed, received, replay_age: None })
+    };
+    let mut world = World::settled();
+    world.tell(A, primary_at(1, 20_000)).tell(B, at(10_000)).tell(C, at(20_000));
+    assert_eq!(world.readers(), [B, C]);
+    world.tell(A, primary_at(1, 20_001));
+    assert_eq!(world.readers(), [B, C], "it may have gone on as well");
+    let changes = world.say(B, at(10_000));
+    assert_eq!(
+        (world.readers(), text(&changes).as_str()),
+        (vec![C], "node b takes no reads: it lags too far behind\n")
+    );
+    world.tell(B, at(15_000));
+    assert_eq!(world.readers(), [C]);
+    world.tell(B, at(15_001));
+    assert_eq!(world.readers(), [B, C]);
+    assert_eq!(world.view(B).back_since, Some(world.now));
+    // By time: b stays where it is, and the primary writes a little.
+    for second in 0..12 {
+        world.now += Duration::from_secs(1);
+        world.tell(A, primary_at(1, 20_001 + second)).tell(B, at(20_001)).tell(C, at(20_001 + second));
+        assert_eq!(world.readers().contains(&B), second < 10, "{second}");
+    }
+    // Without a primary it stays so, and whoever has not got its last words serves on.
+    world.tell(A, primary_at(1, 900_000)).kill(A);
+    world.now += Duration::from_secs(60);
+    world.tell(B, at(20_001)).tell(C, at(20_010));
+    assert_eq!((world.primary(), world.readers()), (None, vec![C]));
+}
+
+#[test]
+fn one_that_comes_to_others_is_known_as_new() {
+    let mut world = World::settled();
+    assert!([B, C].iter().all(|id| world.view(*id).back_since.is_none()), "all came at the start");
+    world.kill(B).tell(B, standby(1, true)).tell(B, standby(1, true));
+    assert_eq!((world.view(B).back_since, world.readers()), (Some(world.now), vec![B, C]));
+    let since = world.now;
+    world.tell(B, standby(1, true)).tell(C, standby(1, true));
+    assert_eq!((world.view(B).back_since, world.view(C).back_since), (Some(since), None));
+    // With no other there is nobody to leave a share to.
+    world.kill(B).kill(C).tell(C, standby(1, true)).tell(C, standby(1, true));
+    assert_eq!((world.view(C).back_since, world.readers()), (None, vec![C]));
 }
