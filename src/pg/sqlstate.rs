@@ -27,6 +27,8 @@ codes! {
     INVALID_PARAMETER_VALUE = b"22023";
     /// `read_only_sql_transaction`: what a standby answers to a write.
     READ_ONLY_SQL_TRANSACTION = b"25006";
+    /// `no_active_sql_transaction`
+    NO_ACTIVE_TRANSACTION = b"25P01";
     /// `in_failed_sql_transaction`
     IN_FAILED_SQL_TRANSACTION = b"25P02";
     /// `invalid_sql_statement_name`

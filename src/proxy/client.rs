@@ -89,6 +89,10 @@ impl ClientTask {
     async fn turn(&mut self) -> Result<(), End> {
         match self.frontend().await? {
             FrontendStep::NeedServer(need) => return self.acquire(need).await,
+            FrontendStep::Ask(question) => {
+                self.answer(question);
+                return Ok(());
+            }
             FrontendStep::Terminate => return Err(End::Gone),
             FrontendStep::Violation(error) => return Err(End::Told(error)),
             FrontendStep::NeedInput | FrontendStep::Busy => {}

@@ -16,6 +16,7 @@ mod handshake;
 mod listener;
 mod logins;
 mod place;
+mod questions;
 mod relay;
 mod replication;
 mod settings;

@@ -1,8 +1,9 @@
 //! What a startup packet asks for: user, database, replication, settings.
 
 use crate::pg::SqlState;
-use crate::routing::{OWN_PREFIX, OwnSetting, Wishes};
+use crate::routing::{OwnSetting, Wishes};
 use crate::session::Settings;
+use crate::sql::OWN_PREFIX;
 use crate::wire::error_response::PgError;
 use crate::wire::startup::{ProtocolVersion, Startup};
 

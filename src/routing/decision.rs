@@ -28,11 +28,13 @@ pub enum Reason {
     SplitOff,
     /// A standby cancelled the read, because what it replays was in its way.
     RecoveryConflict,
+    /// The proxy's own to answer; a server only keeps its place, if there must be one.
+    OwnAnswer,
 }
 
 impl Reason {
     /// All reasons with the names they are counted under, at the index [`index`](Self::index) returns.
-    pub const NAMES: [&'static str; 26] = [
+    pub const NAMES: [&'static str; 27] = [
         "plain_read",
         "unparsed",
         "writes",
@@ -59,6 +61,7 @@ impl Reason {
         "session_mode",
         "split_off",
         "recovery_conflict",
+        "own_answer",
     ];
 
     /// Returns the place of this reason's name in [`NAMES`](Self::NAMES).
@@ -73,6 +76,7 @@ impl Reason {
             Reason::SessionMode => BEHIND + 2,
             Reason::SplitOff => BEHIND + 3,
             Reason::RecoveryConflict => BEHIND + 4,
+            Reason::OwnAnswer => BEHIND + 5,
         }
     }
 

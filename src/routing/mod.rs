@@ -5,6 +5,7 @@
 
 mod balance;
 mod decision;
+mod explain;
 mod loads;
 mod quantity;
 mod route;
@@ -12,6 +13,7 @@ mod wishes;
 
 pub use balance::{Ask, Choice, Fallback, NoNode, NoStandby, Policy, choose};
 pub use decision::{Need, Reason, Target, of_text};
+pub use explain::Explanation;
 pub use loads::{InFlight, Load, Loads};
 pub use route::Route;
-pub use wishes::{BadValue, Consistency, OWN_PREFIX, OnStale, OwnSetting, ParseTokenError, Token, Wishes};
+pub use wishes::{BadValue, Consistency, OnStale, OwnSetting, ParseTokenError, Token, Wishes};

@@ -8,9 +8,6 @@ use super::Route;
 use super::quantity::{self, Unit};
 use crate::pg::{Lsn, Timeline};
 
-/// What the names of the proxy's own settings begin with.
-pub const OWN_PREFIX: &str = "bellwether.";
-
 /// One of the proxy's own settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // See the fields of `Wishes`.

@@ -71,7 +71,7 @@ impl Session {
     /// Tells whether a message of which `available` bytes are there can be dealt with before the rest arrives.
     fn streams(&mut self, head: Head, available: usize) -> bool {
         match head.tag {
-            tag::DATA_ROW if self.probing() && head.total <= WHOLE_MESSAGE => false,
+            tag::DATA_ROW if (self.probing() || self.exchanges()) && head.total <= WHOLE_MESSAGE => false,
             tag::DATA_ROW | tag::COPY_DATA => available > HEAD,
             _ => head.total > WHOLE_MESSAGE && available >= LARGE_PREFIX,
         }
@@ -88,6 +88,9 @@ impl Session {
     ) -> Result<bool, BackendStep> {
         let body = &input[place.start + HEAD..place.end];
         let mut forward = self.pipeline.head().is_some_and(|head| matches!(head.answer, Answer::Forward));
+        if self.exchanges() && forward && place.len() == head.total {
+            forward = !self.exchange(head.tag, body, input, to_client);
+        }
         match head.tag {
             tag::DATA_ROW if self.probing() => self.read_probe(body)?,
             tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_OUT_RESPONSE => {
@@ -196,6 +199,11 @@ impl Session {
         if forward {
             self.replay.stop();
         }
+    }
+
+    /// Tells whether what is being answered is the proxy's own.
+    fn exchanges(&mut self) -> bool {
+        self.pipeline.head().is_some_and(|head| head.own.is_some())
     }
 
     fn probing(&mut self) -> bool {

@@ -217,6 +217,10 @@ impl Shell {
                     self.server = Some(server);
                     true
                 }
+                FrontendStep::Ask(_) => {
+                    self.session.tell("told");
+                    true
+                }
                 FrontendStep::Terminate | FrontendStep::Violation(_) => return false,
             };
             match self.backend() {

@@ -8,6 +8,7 @@ use super::pins;
 use super::pipeline::{Answer, Entry, Internal, Request};
 use super::server::ServerState;
 use super::statements::SERVER_NAME_PREFIX;
+use super::substitute::REFUSED;
 use crate::pg::SqlState;
 use crate::sql::{SessionState, Shape};
 use crate::wire::backend::TransactionStatus;
@@ -45,7 +46,11 @@ impl Session {
             }
             _ => self.failed = true,
         }
-        let refused = std::mem::replace(&mut head.answer, Answer::Swallow);
+        let own = head.own.as_ref().and_then(|own| own.refusal(head.completed));
+        let refused = match (std::mem::replace(&mut head.answer, Answer::Swallow), own) {
+            (Answer::Forward, Some(error)) => Answer::Refuse(Box::new(error)),
+            (refused, _) => refused,
+        };
         self.copying = Copying::default();
         self.suspect_failed(fields.code);
         if self.replays(&fields, shape, server, to_client, input) {
@@ -63,7 +68,7 @@ impl Session {
             head.answer = if tell { Answer::Forward } else { Answer::Swallow };
         }
         match refused {
-            Answer::Refuse(error) if fields.code == Some(SqlState::SYNTAX_ERROR) => {
+            Answer::Refuse(error) if matches!(fields.code, Some(SqlState::SYNTAX_ERROR | REFUSED)) => {
                 self.only_fabricated = false;
                 self.replay.answered(to_client.len());
                 error.write(to_client.write(input));

@@ -30,6 +30,7 @@ impl Session {
             self.follow_transaction(transaction, tag);
         }
         self.follow_settings(effects, bound);
+        self.followed_own(effects);
         self.follow_prepared(effects, server);
         if let Some(discard) = effects.discard {
             self.follow_discard(discard, server);

@@ -9,6 +9,7 @@ use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::server::ServerState;
 use super::shapes::Ask;
 use crate::pg::SqlState;
+use crate::routing::Reason;
 use crate::sql::Classified;
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
@@ -31,6 +32,8 @@ pub(super) struct Turn<'a, 'c> {
     pub server: &'a mut ServerState,
     pub context: &'a mut Context<'c>,
     pub to_server: &'a mut Outbox,
+    /// What a Query is, once that was looked at.
+    pub class: Option<Arc<Classified>>,
 }
 
 impl<'a> Turn<'a, '_> {
@@ -102,6 +105,15 @@ impl Session {
                     continue;
                 }
                 return match self.route(&input[at..], context) {
+                    Ok(Some(need)) if need.reason == Reason::OwnAnswer && self.may_answer_alone() => {
+                        match self.query_alone(head, &input[at..], context, to_client) {
+                            Ok(length) => {
+                                at += length;
+                                continue;
+                            }
+                            Err(step) => (at, step),
+                        }
+                    }
                     Ok(Some(need)) => {
                         self.routed = Some(need);
                         (at, FrontendStep::NeedServer(need))
@@ -124,11 +136,14 @@ impl Session {
                     continue;
                 }
             }
-            let mut turn = Turn { input, place: at..end, head, server, context, to_server };
+            let mut turn = Turn { input, place: at..end, head, server, context, to_server, class: None };
             match self.must_ask_shape(&mut turn) {
                 Ask::No => {}
                 Ask::More => return (at, FrontendStep::NeedInput),
                 Ask::Asked => return (at, FrontendStep::Busy),
+            }
+            if let Some(step) = self.must_ask_shell(&mut turn) {
+                return (at, step);
             }
             if let Err(error) = self.message(&mut turn, to_client) {
                 return (at, FrontendStep::Violation(violation(error)));

@@ -87,6 +87,9 @@ impl Session {
             Some((head, end)) if end == head.total => {
                 let text = frontend::query(&input[HEAD..end])?;
                 let class = self.classify(text, context);
+                if class.is_own() {
+                    return Ok(Need { target: Target::Standby, reason: Reason::OwnAnswer });
+                }
                 Ok(self.judge(&class, context))
             }
             _ => Ok(Need::primary(Reason::Statement(NeedsPrimary::Unparsed))),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::answers::Question;
 use super::heal::Healing;
 use super::outbox::Outbox;
 use super::own::Own;
@@ -61,6 +62,8 @@ pub enum FrontendStep {
     NeedServer(Need),
     /// Something of our own runs on the server; the client's next bytes must wait for it.
     Busy,
+    /// Answer this by [`Session::tell`], and show the same bytes again.
+    Ask(Question),
     /// The client said goodbye.
     Terminate,
     /// The client broke the protocol: send this and close.
@@ -174,6 +177,8 @@ pub struct Session {
     /// The search path of these settings.
     pub(super) path: Option<(Arc<Settings>, Arc<SearchPath>)>,
     pub(super) replay: Replay,
+    /// What the shell has answered to the last question.
+    pub(super) heard: Option<Box<str>>,
 }
 
 /// How far a COPY from the client may have come.
@@ -247,6 +252,7 @@ impl Session {
             schema_in_doubt: false,
             path: None,
             replay: Replay::default(),
+            heard: None,
         }
     }
 

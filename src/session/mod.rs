@@ -9,6 +9,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod alone;
+mod answers;
 mod backend;
 #[doc(hidden)]
 pub mod exercise;
@@ -34,7 +35,9 @@ mod sequences;
 mod server;
 mod shapes;
 mod statements;
+mod substitute;
 
+pub use answers::Question;
 pub use frontend::WHOLE_MESSAGE;
 pub use heal::Healing;
 pub use leave::Parting;

@@ -299,7 +299,7 @@ fn push_set_config<'a>(sql: &mut String, values: impl Iterator<Item = (&'a str, 
 }
 
 /// Writes a string literal that means the same whatever `standard_conforming_strings` says.
-fn quote_literal(text: &str) -> String {
+pub(super) fn quote_literal(text: &str) -> String {
     let escape = text.contains('\\');
     let mut quoted = String::with_capacity(text.len() + 3);
     quoted.push_str(if escape { "E'" } else { "'" });

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::answers::OwnAnswer;
 use super::server::Sent;
 use super::statements::Named;
 use crate::sql::{Classified, SettingChange, Shape};
@@ -112,6 +113,8 @@ pub struct Entry {
     pub describes: Option<Described>,
     /// For Query and Bind: what a catalog may learn of it.
     pub shape: Option<Shape>,
+    /// For Query, Execute and Describe: what we answer ourselves.
+    pub own: Option<Box<OwnAnswer>>,
     /// For Query: how many of its statements are complete.
     pub completed: usize,
     /// How many CopyDone or CopyFail the client had sent before: tells which Syncs fell into a COPY.
@@ -134,6 +137,7 @@ impl Entry {
             class: None,
             bound: Vec::new(),
             describes: None,
+            own: None,
             shape: None,
             completed: 0,
             copies_ended,

@@ -10,8 +10,9 @@ use super::portals::Portal;
 use super::server::Presence;
 use super::shapes::outdated_plan;
 use super::statements::{Named, SERVER_NAME_PREFIX, Statement};
+use super::substitute;
 use crate::pg::SqlState;
-use crate::sql::{Classified, SessionState, SettingChange};
+use crate::sql::{Classified, OWN_PREFIX, SessionState, SettingChange};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
 use crate::wire::frame::Malformed;
@@ -33,8 +34,14 @@ impl Session {
         let before = self.statements.replace(parse.name, Some(named));
         let renamed = Some(Renamed { name: parse.name.into(), before });
         if parse.name.is_empty() {
+            let entry = Entry { renamed, ..Entry::forward(Request::Parse, self.copies_ended) };
+            if statement.class.has_own() {
+                write::parse(turn.out(), b"", statement.sent(), &statement.types);
+                self.pipeline.push(entry);
+            } else {
+                self.send(turn, entry);
+            }
             self.unnamed_sent(turn, statement);
-            self.send(turn, Entry { renamed, ..Entry::forward(Request::Parse, self.copies_ended) });
             return Ok(());
         }
         let present = turn.server.prepared.touch(&statement, generation, self.round) == Presence::Current;
@@ -118,7 +125,7 @@ impl Session {
             let prepares = Some(turn.server.prepared.send(closed));
             self.pipeline.push(Entry { prepares, ..entry });
         }
-        write::parse(turn.out(), &statement.server_name, &statement.text, &statement.types);
+        write::parse(turn.out(), &statement.server_name, statement.sent(), &statement.types);
         let prepares = Some(turn.server.prepared.insert(statement, generation, self.round));
         self.pipeline.push(Entry { prepares, ..entry });
     }
@@ -147,6 +154,10 @@ impl Session {
         let (statement, generation) = (named.statement.clone(), named.generation);
         if self.shape_differs(turn, named) {
             self.refuse(turn, outdated_plan());
+            return Ok(());
+        }
+        if let Some(error) = sets_own_by_name(&statement.class, bind.rest) {
+            self.refuse(turn, error);
             return Ok(());
         }
         let (told, round) = (named.told, self.round);
@@ -208,7 +219,7 @@ impl Session {
         if name.is_empty() {
             let doubtful = self.is_unsettled(self.unnamed_round);
             if doubtful || turn.server.unnamed.as_ref().is_none_or(|unnamed| unnamed.id != statement.id) {
-                write::parse(turn.out(), b"", &statement.text, &statement.types);
+                write::parse(turn.out(), b"", statement.sent(), &statement.types);
                 self.unnamed_sent(turn, statement.clone());
                 self.pipeline.push(Entry::internal(Request::Parse, Internal::Helper));
             }
@@ -251,9 +262,14 @@ impl Session {
     }
 
     pub(super) fn describe(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
-        let About::Statement(name) = frontend::target(turn.body())? else {
-            self.forward(turn, Request::Describe);
-            return Ok(());
+        let name = match frontend::target(turn.body())? {
+            About::Statement(name) => name,
+            About::Portal(portal) => {
+                let class = self.portals.get(portal).map(|portal| portal.class.clone());
+                let own = class.and_then(|class| self.own_portal(&class, turn));
+                self.send(turn, Entry { own, ..Entry::forward(Request::Describe, self.copies_ended) });
+                return Ok(());
+            }
         };
         let Some(named) = self.statements.get(name) else {
             if !self.refuse_unknown(turn, name) {
@@ -264,7 +280,8 @@ impl Session {
         let (statement, generation) = (named.statement.clone(), named.generation);
         self.ensure_prepared(turn, name, &statement, generation);
         if name.is_empty() {
-            self.forward(turn, Request::Describe);
+            let own = self.own_portal(&statement.class, turn);
+            self.send(turn, Entry { own, ..Entry::forward(Request::Describe, self.copies_ended) });
             return Ok(());
         }
         self.describe_named(turn, name, &statement);
@@ -313,6 +330,19 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Returns why a Bind that names one of the proxy's own settings is refused, if it does.
+fn sets_own_by_name(class: &Classified, rest: &[u8]) -> Option<PgError> {
+    let changes = class.statements.iter().flat_map(|effects| &effects.settings);
+    changes.filter(|change| matches!(change, SettingChange::SetFromBind { name: Err(_), .. })).find_map(
+        |change| {
+            let SettingChange::SetFromBind { name: Err(index), .. } = change else { return None };
+            let name = std::str::from_utf8(frontend::text_parameter(rest, usize::from(*index))?).ok()?;
+            let name = name.to_ascii_lowercase();
+            name.starts_with(OWN_PREFIX).then(|| substitute::unclear(&name))
+        },
+    )
 }
 
 /// Fills in the settings whose names or values are parameters of this Bind. What cannot be read is left as it is.

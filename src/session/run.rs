@@ -15,7 +15,7 @@ impl Session {
         let mut shape = None;
         let class = if turn.is_whole() {
             let text = frontend::query(turn.body())?;
-            let class = self.classify(text, turn.context);
+            let class = turn.class.take().unwrap_or_else(|| self.classify(text, turn.context));
             shape = class.shape();
             self.before_sequences(&class, turn, within);
             self.note_dropped_database(&class);
@@ -38,7 +38,11 @@ impl Session {
         let renamed = Some(Renamed { name: Box::default(), before });
         let holds_back = class.as_deref().is_some_and(|class| self.holds_back(class, &[]));
         let entry = Entry::forward(Request::Query, self.copies_ended);
-        self.send_round(turn, Entry { class, renamed, shape, holds_back, ..entry });
+        let entry = Entry { class, renamed, shape, holds_back, ..entry };
+        match entry.class.clone().filter(|class| class.has_own()) {
+            Some(class) => self.own_query(turn, &class, entry),
+            None => self.send_round(turn, entry),
+        }
         if let Some(name) = lent {
             self.lent.push(name);
             self.take_back_lent(turn);
@@ -56,7 +60,8 @@ impl Session {
         self.note_dropped_database(&portal.class);
         let holds_back = self.holds_back(&portal.class, &portal.bound);
         let entry = Entry::forward(Request::Execute, self.copies_ended);
-        self.send(turn, Entry { class: Some(portal.class), bound: portal.bound, holds_back, ..entry });
+        let own = self.own_portal(&portal.class, turn);
+        self.send(turn, Entry { class: Some(portal.class), own, bound: portal.bound, holds_back, ..entry });
         Ok(())
     }
 
@@ -94,7 +99,7 @@ impl Session {
     fn lend(&mut self, name: &[u8], turn: &mut Turn<'_, '_>) {
         let Some(named) = self.statements.get(name) else { return };
         let statement = named.statement.clone();
-        write::parse(turn.out(), name, &statement.text, &statement.types);
+        write::parse(turn.out(), name, statement.sent(), &statement.types);
         self.pipeline.push(Entry::internal(Request::Parse, Internal::Helper));
     }
 

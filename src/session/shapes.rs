@@ -118,7 +118,8 @@ impl Session {
         }
         let copy = turn.server.prepared.copy(statement.id);
         let describes = Some(Described { statement: statement.id, copy, name: Some(name.into()) });
-        self.pipeline.push(Entry { describes, ..Entry::forward(Request::Describe, self.copies_ended) });
+        let own = self.own_portal(&statement.class, turn);
+        self.pipeline.push(Entry { describes, own, ..Entry::forward(Request::Describe, self.copies_ended) });
     }
 
     /// Takes the answer to a Describe of a named statement: its body, unless that is too long; empty for NoData.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::RandomState;
 
 use super::shapes::Shape;
+use super::substitute;
 use crate::sql::Classified;
 
 /// A statement as servers know it. Two clients that prepare the same text with the same parameter types, in the
@@ -20,6 +21,8 @@ pub struct Statement {
     pub server_name: Box<[u8]>,
     /// SQL text.
     pub text: Box<[u8]>,
+    /// What servers are sent, where that is something else: the statement is the proxy's own.
+    stand_in: Option<Box<[u8]>>,
     /// Parameter type OIDs as on the wire.
     pub types: Box<[u8]>,
     /// What it does.
@@ -45,6 +48,11 @@ impl Statement {
     /// Tells whether a server has parsed it at `generation` or later, so that others will as well.
     pub fn is_sound(&self, generation: u64) -> bool {
         self.sound.load(Ordering::Relaxed) > generation
+    }
+
+    /// Returns the text that servers are sent.
+    pub fn sent(&self) -> &[u8] {
+        self.stand_in.as_deref().unwrap_or(&self.text)
     }
 
     fn bytes(&self) -> usize {
@@ -93,14 +101,17 @@ impl StatementTable {
         }
         self.next += 1;
         let id = (self.worker as u64) << 48 | self.next;
+        let class = classify();
+        let stand_in = class.has_own().then(|| substitute::sql(text, &class).into());
         let statement = Arc::new(Statement {
             id,
+            stand_in,
             server_name: [SERVER_NAME_PREFIX, format!("{}_{}", self.worker, self.next).as_bytes()]
                 .concat()
                 .into(),
             text: text.into(),
             types: types.into(),
-            class: classify(),
+            class,
             environment,
             sound: AtomicU64::new(0),
         });

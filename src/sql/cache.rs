@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::classify::classify;
 use super::effects::{Classified, Effects, Prepared, SettingChange};
+use super::own::{Own, OwnAct};
 
 /// Classifies texts, through a cache. One for each worker: no lock, no sharing.
 ///
@@ -141,7 +142,19 @@ fn effects_footprint(effects: &Effects) -> usize {
         Some(Prepared::Prepare(name) | Prepared::Execute(name) | Prepared::Deallocate(name)) => name.len(),
         Some(Prepared::DeallocateAll) | None => 0,
     };
-    size_of::<Effects>() + settings + name
+    let own = effects.own.as_ref().map_or(0, |own| own_footprint(own));
+    size_of::<Effects>() + settings + name + own
+}
+
+fn own_footprint(own: &Own) -> usize {
+    let length = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
+    let strings = match &own.act {
+        OwnAct::Set { name, value, .. } => name.len() + length(value),
+        OwnAct::SetConfig { name, value, column, .. } => name.len() + length(value) + column.len(),
+        OwnAct::Show(name) | OwnAct::Unclear(name) => name.len(),
+        OwnAct::ExplainRoute(sql) => sql.len(),
+    };
+    size_of::<Own>() + strings
 }
 
 fn setting_footprint(change: &SettingChange) -> usize {

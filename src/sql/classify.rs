@@ -3,13 +3,14 @@
 use super::catalog::Judged;
 use super::effects::{Classified, Effects};
 use super::findings::Findings;
+use super::own::{self, Own, OwnAct};
 use super::parse;
 use super::uses::{Collector, Uses};
 
 /// Classifies a Query text or the text of a prepared statement.
 pub(super) fn classify(text: &[u8], standard_conforming_strings: bool) -> Classified {
     let Some(statements) = parse::parse(text, standard_conforming_strings) else {
-        return Classified::unparsed();
+        return own::explain_route(text).map_or_else(Classified::unparsed, |from| explains(text, from));
     };
     // Several statements in one Query message are one transaction: one that needs the primary takes all there.
     let plain_read = statements.iter().find_map(|found| found.reason).map_or(Ok(()), Err);
@@ -19,4 +20,12 @@ pub(super) fn classify(text: &[u8], standard_conforming_strings: bool) -> Classi
     // Where the answer is settled the names are of no more use.
     let uses = if firm { Uses::default() } else { Collector::finish(uses) };
     Classified { statements: effects.into(), plain_read, firm, uses, parsed: true, judged: Judged::default() }
+}
+
+/// Returns what EXPLAIN ROUTE is, of the SQL from `from` on.
+fn explains(text: &[u8], from: usize) -> Classified {
+    let own = Own { place: 0..text.len(), act: OwnAct::ExplainRoute(text[from..].into()) };
+    let effects = Effects { own: Some(Box::new(own)), ..Effects::default() };
+    let statements = Box::new([effects]);
+    Classified { statements, plain_read: Ok(()), firm: false, parsed: true, ..Classified::unparsed() }
 }

@@ -1,6 +1,7 @@
 //! What one statement does, flat: no tree, no parser type leaves the group.
 
 use super::catalog::{Catalog, Judged, SearchPath, Shape};
+use super::own::Own;
 use super::uses::Uses;
 
 /// Everything the proxy wants to know of one Query text or prepared statement.
@@ -40,6 +41,16 @@ impl Classified {
     /// Returns what a catalog may learn of it; `None` where no catalog is asked.
     pub fn shape(&self) -> Option<Shape> {
         self.uses.shape()
+    }
+
+    /// Tells whether a statement in it is the proxy's own to answer.
+    pub fn has_own(&self) -> bool {
+        self.statements.iter().any(|effects| effects.own.is_some())
+    }
+
+    /// Tells whether every statement is, so that no server need see it.
+    pub fn is_own(&self) -> bool {
+        !self.statements.is_empty() && self.statements.iter().all(|effects| effects.own.is_some())
     }
 
     /// Returns a statement of no effect that is a plain read, for tests.
@@ -144,6 +155,8 @@ pub struct Effects {
     pub prepared: Option<Prepared>,
     /// DISCARD, if it is that.
     pub discard: Option<Discard>,
+    /// What it asks of the proxy and of no server, if it is that. Nothing else is said of it then.
+    pub own: Option<Box<Own>>,
     /// State this statement may leave behind on the server's session.
     pub may_leave: SessionState,
     /// State this statement may remove, so that it is worth asking the server again.
@@ -163,6 +176,7 @@ impl Effects {
             && self.settings.is_empty()
             && self.prepared.is_none()
             && self.discard.is_none()
+            && self.own.is_none()
             && self.may_leave.is_empty()
             && !self.may_clear
             && !self.ddl

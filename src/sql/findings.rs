@@ -2,6 +2,7 @@
 
 use super::effects::{Effects, NeedsPrimary, SessionState};
 use super::names::{self, Verdict};
+use super::own::{Own, OwnAct};
 use super::uses::Collector;
 
 /// What is known so far of one statement; the parser's walk reports to it piece by piece.
@@ -27,6 +28,11 @@ impl Findings {
 
     fn note(&mut self, reason: NeedsPrimary) {
         self.reason = Some(self.reason.map_or(reason, |known| known.min(reason)));
+    }
+
+    /// Notes that it is the proxy's own to answer. The place is filled in by who knows it.
+    pub fn own(&mut self, act: OwnAct) {
+        self.effects.own = Some(Box::new(Own { place: 0..0, act }));
     }
 
     /// Notes state which may be left on the server. Code that cannot be seen may as well clear some.

@@ -10,8 +10,10 @@ mod catalog;
 mod classify;
 mod effects;
 mod encoding;
+mod explain;
 mod findings;
 mod names;
+mod own;
 mod parse;
 mod quote;
 #[cfg(test)]
@@ -20,9 +22,11 @@ mod uses;
 
 pub use builtins::plain_functions;
 pub use cache::{Classifier, Lookups};
-pub use catalog::{BadName, Catalog, Facts, Lists, SearchPath, SearchPaths, Shape, facts};
+pub use catalog::{BadName, Catalog, Culprit, Facts, Kind, Lists, SearchPath, SearchPaths, Shape, facts};
 pub use effects::{
     Classified, Discard, Effects, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,
 };
 pub use encoding::hides_ascii;
+pub use explain::{Finding, explain};
+pub use own::{OWN_PREFIX, Own, OwnAct};
 pub use uses::Uses;

@@ -9,6 +9,7 @@ mod setting;
 mod tree;
 mod utility;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pg_raw_parse::list::{CastNodeList, NodeList};
@@ -39,15 +40,39 @@ pub(super) fn parse(text: &[u8], standard_conforming_strings: bool) -> Option<Ve
     catch_unwind(AssertUnwindSafe(|| read(text))).ok().flatten()
 }
 
+/// The same, with the place of each statement.
+pub(super) fn parse_placed(
+    text: &[u8],
+    standard_conforming_strings: bool,
+) -> Option<Vec<(Range<usize>, Findings)>> {
+    let found = parse(text, standard_conforming_strings)?;
+    let tree = pg_raw_parse::parse(str::from_utf8(text).ok()?).ok()?;
+    let places: Vec<Range<usize>> = tree.iter().map(|raw| place(raw, text.len())).collect();
+    Some(places.into_iter().zip(found).collect())
+}
+
 /// Reads a text without the net: a panic in here is a fault of ours, and tests shall see it.
 pub(super) fn read(text: &str) -> Option<Vec<Findings>> {
     let tree = pg_raw_parse::parse(text).ok()?;
-    let statements = tree.stmts().map(|node| {
+    let statements = tree.iter().map(|raw| {
         let mut findings = Findings::default();
-        statement(node, &mut findings);
+        statement(raw.stmt(), &mut findings);
+        if let Some(own) = &mut findings.effects.own {
+            own.place = place(raw, text.len());
+        }
         findings
     });
     Some(statements.collect())
+}
+
+/// Returns where a statement stands in a text of `length` bytes.
+fn place(raw: &nodes::RawStmt, length: usize) -> Range<usize> {
+    let from = usize::try_from(raw.stmt_location).unwrap_or(0).min(length);
+    match usize::try_from(raw.stmt_len) {
+        // The rest of the text.
+        Ok(0) | Err(_) => from..length,
+        Ok(own) => from..length.min(from + own),
+    }
 }
 
 fn statement(node: Node<'_>, findings: &mut Findings) {

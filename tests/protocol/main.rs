@@ -13,6 +13,7 @@ mod large;
 mod lost;
 mod malformed;
 mod messages;
+mod own;
 mod pins;
 mod prepared;
 mod random;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bellwether::routing::{Need, Target};
 use bellwether::session::{
-    BackendStep, Context, FrontendStep, Healing, Outbox, Parting, PoolMode, Reported, ServerState, Session,
-    Settings, StatementTable,
+    BackendStep, Context, FrontendStep, Healing, Outbox, Parting, PoolMode, Question, Reported, ServerState,
+    Session, Settings, StatementTable,
 };
 use bellwether::sql::{Catalog, Classifier, Facts, Lists, SearchPaths};
 use bellwether::wire::error_response::PgError;
@@ -335,6 +335,14 @@ impl World {
             FrontendStep::NeedInput | FrontendStep::Busy => used > 0 || asked,
             FrontendStep::NeedServer(need) => {
                 self.acquire(client, need);
+                true
+            }
+            FrontendStep::Ask(question) => {
+                let answer = match question {
+                    Question::Token => format!("1:0/{:X}", self.database.borrow().len() + 1),
+                    Question::Node(need) => format!("{:?}", need.target),
+                };
+                self.clients[client].session.tell(&answer);
                 true
             }
             FrontendStep::Terminate => {

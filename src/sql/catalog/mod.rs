@@ -5,6 +5,7 @@
 //! primary.
 
 mod build;
+mod culprits;
 pub mod facts;
 mod judged;
 mod learned;
@@ -21,6 +22,8 @@ use super::effects::NeedsPrimary;
 use super::uses::{FunctionUse, Name, RelationUse, Uses};
 use super::{builtins, names};
 
+pub(super) use culprits::culprits_without;
+pub use culprits::{Culprit, Kind};
 pub use facts::Facts;
 pub(super) use judged::Judged;
 pub use learned::Shape;

@@ -4,12 +4,16 @@ use super::nodes::{SetOperation, VariableSetKind};
 use super::{Node, constant, literal, nodes, qualified_name, truth, uncast};
 use crate::sql::effects::{NeedsPrimary, SessionState, SettingChange};
 use crate::sql::findings::Findings;
+use crate::sql::own::{OWN_PREFIX, OwnAct};
 use crate::sql::quote::push_identifier;
 
 /// Reports what a SET or RESET changes.
 pub(super) fn set(it: &nodes::VariableSetStmt, findings: &mut Findings) {
     let name = it.name().map(canonical_name).unwrap_or_default();
     let local = it.is_local;
+    if name.starts_with(OWN_PREFIX) {
+        return findings.own(set_own(name, it));
+    }
     match it.kind {
         VariableSetKind::VAR_SET_VALUE => match flatten(&name, it) {
             Some(value) => change(SettingChange::Set { name, value: value.into(), local }, findings),
@@ -28,6 +32,47 @@ pub(super) fn set(it: &nodes::VariableSetStmt, findings: &mut Findings) {
     }
 }
 
+/// Reads a SET or RESET of one of the proxy's own settings.
+fn set_own(name: Box<str>, it: &nodes::VariableSetStmt) -> OwnAct {
+    let (local, reset) = (it.is_local, it.kind == VariableSetKind::VAR_RESET);
+    match it.kind {
+        VariableSetKind::VAR_SET_VALUE => match flatten(&name, it) {
+            Some(value) => OwnAct::Set { name, value: Some(value.into()), local, reset },
+            None => OwnAct::Unclear(name),
+        },
+        VariableSetKind::VAR_SET_DEFAULT | VariableSetKind::VAR_RESET => {
+            OwnAct::Set { name, value: None, local, reset }
+        }
+        _ => OwnAct::Unclear(name),
+    }
+}
+
+/// Reports SHOW, if it is of one of the proxy's own settings.
+pub(super) fn show(it: &nodes::VariableShowStmt, findings: &mut Findings) {
+    let name = it.name().map(canonical_name).unwrap_or_default();
+    if name.starts_with(OWN_PREFIX) {
+        findings.own(OwnAct::Show(name));
+    }
+}
+
+/// Reads a call of `set_config()` as a change of one of the proxy's own settings, if it is one.
+fn config_own(change: &SettingChange, alone: bool, target: &nodes::ResTarget) -> Option<OwnAct> {
+    let (name, value, local) = match change {
+        SettingChange::Set { name, value, local } => (name, Some(value), local),
+        SettingChange::Reset { name, local } => (name, None, local),
+        SettingChange::SetFromBind { name: Ok(name), .. } if name.starts_with(OWN_PREFIX) => {
+            return Some(OwnAct::Unclear(name.clone()));
+        }
+        SettingChange::SetFromBind { .. } | SettingChange::ResetAll => return None,
+    };
+    if !name.starts_with(OWN_PREFIX) {
+        return None;
+    }
+    let (name, value, local) = (name.clone(), value.cloned(), *local);
+    let column = target.name().unwrap_or("set_config").into();
+    Some(if alone { OwnAct::SetConfig { name, value, local, column } } else { OwnAct::Unclear(name) })
+}
+
 /// Reports the calls of `set_config()` that can be followed: those right in the list of a SELECT which returns
 /// exactly one row, with constants or bind parameters. Returns them, so that the walk passes over them.
 pub(super) fn set_config_calls<'a>(
@@ -41,6 +86,11 @@ pub(super) fn set_config_calls<'a>(
     for target in select.target_list() {
         let Node::FuncCall(call) = target.val() else { continue };
         if let Some(found) = set_config(call) {
+            if let Some(own) = config_own(&found, select.target_list().len() == 1, target) {
+                findings.own(own);
+                tracked.push(call);
+                continue;
+            }
             findings.needs_primary(NeedsPrimary::Function);
             change(found, findings);
             tracked.push(call);

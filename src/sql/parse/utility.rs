@@ -8,6 +8,9 @@ use crate::sql::findings::Findings;
 /// Reports what a statement that is no query does.
 pub(super) fn statement(node: Node<'_>, findings: &mut Findings) {
     let session = session_statement(node, findings);
+    if findings.effects.own.is_some() {
+        return;
+    }
     findings.needs_primary(if session { NeedsPrimary::SessionState } else { NeedsPrimary::Utility });
     if !session && !runs_query(node, findings) && !creates(node, findings) && !is_harmless(node) {
         // Either it changes the schema, or it is new to us and may do anything.
@@ -29,7 +32,8 @@ fn session_statement(node: Node<'_>, findings: &mut Findings) -> bool {
     match node {
         Node::TransactionStmt(it) => transaction(it, findings),
         Node::VariableSetStmt(it) => setting::set(it, findings),
-        Node::VariableShowStmt(_) | Node::ConstraintsSetStmt(_) | Node::FetchStmt(_) => {}
+        Node::VariableShowStmt(it) => setting::show(it, findings),
+        Node::ConstraintsSetStmt(_) | Node::FetchStmt(_) => {}
         Node::PrepareStmt(it) => {
             findings.effects.prepared = Some(Prepared::Prepare(folded(it.name())));
             findings.may_leave(SessionState::SQL_PREPARED);

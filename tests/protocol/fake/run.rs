@@ -167,7 +167,7 @@ impl Fake {
     }
 
     fn check_value(&self, name: &str, value: &str) -> Result<(), Failure> {
-        if value == "invalid" {
+        if value == "invalid" || (name == "client_min_messages" && value == "bellwether") {
             let what = format!("invalid value for parameter \"{name}\": \"{value}\"");
             return Err(Failure::new("22023", what));
         }

@@ -135,6 +135,8 @@ fn set(words: &[&str], text: &str) -> Option<Statement> {
         }
         ["role", "none"] => Statement::Reset("role".into()),
         ["role", _] => Statement::Set { name: "role".into(), value: value()?, local },
+        // A placeholder of the proxy's: nothing to follow, but the tag.
+        ["\"bellwether.void\"", "to", "default"] => Statement::Other("SET"),
         [name, "=" | "to", "default"] => Statement::Reset(name.to_string()),
         [name, "=" | "to", _] => Statement::Set { name: name.to_string(), value: value()?, local },
         _ => return None,
