@@ -46,6 +46,10 @@ pub(super) fn column(qualified: bool, name: &str) -> Verdict {
     if OF_SEQUENCES.contains(&name) {
         return node_specific(false);
     }
+    // A standby does not learn which command of its transaction wrote a row.
+    if matches!(name, "cmin" | "cmax") {
+        return node_specific(true);
+    }
     if qualified && is_other_field(name) {
         return function(None, name);
     }

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod catalog;
+mod corpus;
 mod demo;
 mod drivers;
 mod encryption;
@@ -12,6 +13,7 @@ mod failures;
 mod healing;
 mod leaks;
 mod logins;
+mod oracle;
 mod process;
 mod psql;
 mod raw;

@@ -64,9 +64,14 @@ impl Story {
 
     /// Value of the metric with this name and these labels, as printed by `/metrics`.
     pub fn metric(&self, series: &str) -> f64 {
-        let text = self.get("/metrics");
+        let text = self.metrics();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().expect("a number")
+    }
+
+    /// `/metrics`.
+    pub fn metrics(&self) -> String {
+        self.get("/metrics")
     }
 
     /// How many clients keep their server for this reason now.

@@ -45,7 +45,12 @@ SELECT 'part', f.owner, f.of, CASE WHEN c.oid >= 16384 THEN 'relation' ELSE 'sys
 FROM found f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE f.field = 'relid' AND f.oid <> f.owner
 UNION ALL
-SELECT 'type_part', f.owner, f.of, 'type', f.oid::text, NULL FROM found f WHERE f.field = 'resulttype' AND f.oid >= 16384;
+SELECT 'type_part', f.owner, f.of, 'type', f.oid::text, NULL FROM found f WHERE f.field = 'resulttype' AND f.oid >= 16384
+UNION ALL
+SELECT 'part', owner, of, 'lock', NULL, NULL FROM trees WHERE tree ~ ':rowMarks \('
+UNION ALL
+-- cmin and cmax (MinCommandIdAttributeNumber, MaxCommandIdAttributeNumber)
+SELECT 'part', owner, of, 'command_id', NULL, NULL FROM trees WHERE tree ~ ':varattno -[35] ';
 
 -- Operators that run a volatile function, by themselves or as the planner may turn them round.
 SELECT 'operator', n.nspname, o.oprname FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace

@@ -72,6 +72,8 @@ impl Reading {
                         What::SystemFunction { name: text(4)?.into(), volatile: text(5)? != "f" }
                     }
                     "relation" => What::Relation(text(4)?.parse().ok()?),
+                    "lock" => What::Needs(NeedsPrimary::Locks),
+                    "command_id" => What::Needs(NeedsPrimary::NodeSpecific),
                     _ => {
                         let (schema, name) = text(4)?.split_once('.')?;
                         What::SystemRelation { schema: schema.into(), name: name.into() }
@@ -101,7 +103,7 @@ impl Reading {
 
     fn finish(mut self) -> Facts {
         let bad = self.casts.into_iter().filter(|(_, _, cast_to)| self.bad_types.contains(cast_to));
-        let parts = bad.map(|(owner, of, _)| Part { owner, of, what: What::Volatile(NeedsPrimary::Type) });
+        let parts = bad.map(|(owner, of, _)| Part { owner, of, what: What::Needs(NeedsPrimary::Type) });
         self.facts.parts.extend(parts);
         self.facts.default_paths = self.default_paths.into_iter().collect();
         self.facts
@@ -143,6 +145,7 @@ mod tests {
             &["relation", "20001", "app", "t", "r", "u"],
             &["part", "20001", "policy", "system_function", "random", "t"],
             &["part", "20001", "view", "system_relation", "pg_catalog.pg_locks", "NULL"],
+            &["part", "20001", "view", "lock", "NULL", "NULL"],
             &["type_part", "20001", "view", "type", "20009", "NULL"],
             &["type_part", "20001", "view", "type", "20010", "NULL"],
             &["type", "app", "d", "20009"],
@@ -151,7 +154,7 @@ mod tests {
         .unwrap();
         assert_eq!((facts.functions[0].least_arguments, facts.functions[0].most_arguments), (1, u16::MAX));
         assert_eq!(facts.relations[0].kind, Kind::Unlogged);
-        assert_eq!(facts.parts.len(), 3);
+        assert_eq!(facts.parts.len(), 4);
         assert_eq!(facts.default_paths.as_deref(), Some(&["public".into()][..]));
     }
 

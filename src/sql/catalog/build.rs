@@ -92,7 +92,7 @@ fn function_part(what: &What, functions: &Reasons, lists: &Lists) -> Option<Need
                 Some(NeedsPrimary::Function)
             }
         }
-        What::Volatile(reason) => Some(*reason),
+        What::Needs(reason) => Some(*reason),
         What::Relation(_) | What::SystemRelation { .. } => None,
     }
 }

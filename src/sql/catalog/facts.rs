@@ -111,6 +111,6 @@ pub enum What {
         /// Name.
         name: Box<str>,
     },
-    /// One of the operators or types that need the primary.
-    Volatile(NeedsPrimary),
+    /// Something that needs the primary for this reason: an operator or type of those below, or a locking clause.
+    Needs(NeedsPrimary),
 }

@@ -63,7 +63,7 @@ fn facts() -> Facts {
         (115, Of::Child, What::Relation(116)),
         (116, Of::Child, What::Relation(105)),
         (117, Of::Policy, What::Function(2)),
-        (120, Of::View, What::Volatile(NeedsPrimary::Type)),
+        (120, Of::View, What::Needs(NeedsPrimary::Type)),
         (7, Of::Default, system("nextval", true)),
         (9, Of::Default, What::Function(7)),
     ] {
