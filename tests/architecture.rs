@@ -18,7 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("session", &["wire", "sql", "routing", "topology", "pg"]),
     ("cluster", &["topology", "pg"]),
     ("pool", &["wire", "auth", "session", "topology", "pg"]),
-    ("store", &["topology", "pg"]),
+    ("store", &["cluster", "topology", "pg"]),
     ("telemetry", &["topology", "pg"]),
     ("config", &["pg", "topology", "auth", "routing", "session", "pool"]),
     (

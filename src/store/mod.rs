@@ -13,6 +13,7 @@ mod entry;
 pub mod etcd;
 mod failure;
 mod memory;
+pub mod records;
 mod txn;
 
 pub use background::{Presence, Watch};
