@@ -151,7 +151,7 @@ type Candidate<'a> = (&'a NodeView, u64);
 fn draw<'a>(candidates: impl Iterator<Item = Candidate<'a>> + Clone, random: u64) -> Option<Candidate<'a>> {
     // At most 2^16 nodes of 10^6 each: the product fits.
     let total: u64 = candidates.clone().map(|(_, share)| share).sum();
-    let mut place = total * random >> 26;
+    let mut place = (total * random) >> 26;
     for candidate in candidates {
         if place < candidate.1 {
             return Some(candidate);

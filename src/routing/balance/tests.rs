@@ -84,12 +84,15 @@ fn at_rest_the_shares_are_those_of_the_weights() {
 #[test]
 fn the_busier_and_the_slower_one_is_passed_over() {
     let mut world = World::new(&[1, 1]);
-    (world.load(1, 4, 0.001), world.load(2, 1, 0.001));
+    world.load(1, 4, 0.001);
+    world.load(2, 1, 0.001);
     assert_eq!(world.shares(None), [(2, 100)].into());
-    (world.load(1, 0, 0.001), world.load(2, 0, 0.010));
+    world.load(1, 0, 0.001);
+    world.load(2, 0, 0.010);
     assert_eq!(world.shares(None), [(1, 100)].into());
     // Neither the third best nor a difference within the noise.
-    (world.load(1, 9, 0.00100), world.load(2, 10, 0.00105));
+    world.load(1, 9, 0.00100);
+    world.load(2, 10, 0.00105);
     assert!(world.shares(None).values().all(|share| (48..=52).contains(share)));
     // Of three the worst is never chosen, because any other drawn with it is better.
     let mut world = World::new(&[1, 1, 1]);
@@ -100,11 +103,13 @@ fn the_busier_and_the_slower_one_is_passed_over() {
 #[test]
 fn requests_in_flight_count_by_weight_and_an_unknown_latency_not_at_all() {
     let mut world = World::new(&[1, 4]);
-    (world.load(1, 2, 0.001), world.load(2, 8, 0.001));
+    world.load(1, 2, 0.001);
+    world.load(2, 8, 0.001);
     assert!(matches!(world.shares(None)[&1], 18..=22), "as full as it should be");
     world.load(1, 4, 0.001);
     assert_eq!(world.shares(None), [(2, 100)].into());
-    (world.load(1, 0, 9.0), world.load(2, 0, 0.001));
+    world.load(1, 0, 9.0);
+    world.load(2, 0, 0.001);
     world.loads.insert(2, Load::default());
     assert!(matches!(world.shares(None)[&1], 18..=22));
 }
@@ -114,7 +119,8 @@ fn a_session_stays_at_home_until_another_is_clearly_better() {
     let mut world = World::new(&[1, 1]);
     // Half of one in 32 goes elsewhere, so that long sessions find a standby that is back.
     assert!(matches!(world.shares(Some(1))[&2], 1..=2));
-    (world.load(1, 3, 0.001), world.load(2, 2, 0.001));
+    world.load(1, 3, 0.001);
+    world.load(2, 2, 0.001);
     assert!(matches!(world.shares(Some(1))[&2], 1..=3), "better, but not 1.5 times");
     world.load(2, 1, 0.001);
     assert_eq!(world.shares(Some(1)), [(2, 100)].into());
@@ -140,7 +146,8 @@ fn one_that_is_back_gets_its_share_by_and_by() {
     );
     // Under load, too: it counts as ten times as full.
     world.now = back;
-    (world.load(1, 1, 0.001), world.load(2, 8, 0.001));
+    world.load(1, 1, 0.001);
+    world.load(2, 8, 0.001);
     assert!(world.shares(None)[&2] >= 90);
     world.policy.slow_start = Duration::ZERO;
     assert_eq!(world.shares(None), [(1, 100)].into());
@@ -149,7 +156,8 @@ fn one_that_is_back_gets_its_share_by_and_by() {
 #[test]
 fn standbys_of_the_same_zone_go_first() {
     let mut world = World::new(&[1, 1, 1]);
-    (world.zone(1, "east"), world.zone(2, "west"));
+    world.zone(1, "east");
+    world.zone(2, "west");
     world.load(1, 100, 1.0);
     assert_eq!(world.shares(None).len(), 2, "without a zone of its own the proxy does not care");
     world.policy.zone = Some("east".into());
