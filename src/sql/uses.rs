@@ -1,5 +1,7 @@
 //! The names a text uses whose meaning only the catalog knows.
 
+use std::fmt;
+
 use super::catalog::Shape;
 
 /// What a text calls and reads by name: functions, relations, operators, types. Names that are qualified with
@@ -30,6 +32,23 @@ impl Uses {
         self.shape
     }
 
+    /// Returns every name as it was written: `function s.f(2)`, with `?` where the number of arguments does not tell which
+    /// function it is; `relation t`, `relation t or WITH`; `operator +`; `type t`; `field b`. For those who compare.
+    pub fn names(&self) -> Vec<String> {
+        let functions = self.functions.iter().map(|it| {
+            let arguments = it.arguments.map_or("?".to_owned(), |count| count.to_string());
+            format!("function {}({arguments})", it.name)
+        });
+        let relations = self.relations.iter().map(|it| {
+            let or_cte = if it.may_be_cte { " or WITH" } else { "" };
+            format!("relation {}{or_cte}", it.name)
+        });
+        let operators = self.operators.iter().map(|name| format!("operator {name}"));
+        let types = self.types.iter().map(|name| format!("type {name}"));
+        let fields = self.fields.iter().map(|name| format!("field {name}"));
+        functions.chain(relations).chain(operators).chain(types).chain(fields).collect()
+    }
+
     /// Returns about how much memory the names take, in bytes.
     pub(super) fn footprint(&self) -> usize {
         let names = self.functions.iter().map(|it| &it.name).chain(self.relations.iter().map(|it| &it.name));
@@ -56,6 +75,15 @@ impl Name {
             + self.schema.as_ref().map_or(0, |schema| schema.len())
             + size_of::<Name>()
             + ALLOCATION
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(&self.name)
     }
 }
 

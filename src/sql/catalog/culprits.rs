@@ -106,9 +106,5 @@ impl Catalog {
 }
 
 fn culprit(kind: Kind, name: &Name, reason: NeedsPrimary, known: bool) -> Culprit {
-    let name = match &name.schema {
-        Some(schema) => format!("{schema}.{}", name.name),
-        None => name.name.to_string(),
-    };
-    Culprit { kind, name, reason, known }
+    Culprit { kind, name: name.to_string(), reason, known }
 }

@@ -140,7 +140,6 @@ fn is_harmless(node: Node<'_>) -> bool {
             | Node::AlterDefaultPrivilegesStmt(_)
             | Node::ReassignOwnedStmt(_)
             | Node::AlterSystemStmt(_)
-            | Node::CreateRoleStmt(_)
             | Node::AlterRoleStmt(_)
             | Node::DropRoleStmt(_)
             | Node::CreatedbStmt(_)
@@ -193,6 +192,8 @@ fn is_plain_ddl(node: Node<'_>) -> bool {
             | Node::CreateOpFamilyStmt(_)
             | Node::CreatePLangStmt(_)
             | Node::CreatePolicyStmt(_)
+            // "$user" in a search_path may now mean a schema that was there before.
+            | Node::CreateRoleStmt(_)
             | Node::CreateSchemaStmt(_)
             | Node::CreateStatsStmt(_)
             | Node::CreateTransformStmt(_)
