@@ -132,6 +132,7 @@ mod tests {
             phase: Phase::Open,
             leader: NodeName::new("n1"),
             lineage: Lineage::new(vec![branch]).expect("one branch"),
+            run: Some(7),
             permission_us: 4_000_000,
             highest_timeline: 2,
             suspects: BTreeSet::from([NodeName::new("n2")]),
@@ -139,7 +140,7 @@ mod tests {
         let text = String::from_utf8(term.encode()).expect("it is JSON");
         assert_eq!(
             text,
-            r#"{"number":4,"phase":"Open","leader":"n1","lineage":[[2,"16/B374D848"]],"permission_us":4000000,"highest_timeline":2,"suspects":["n2"]}"#
+            r#"{"number":4,"phase":"Open","leader":"n1","lineage":[[2,"16/B374D848"]],"run":7,"permission_us":4000000,"highest_timeline":2,"suspects":["n2"]}"#
         );
         assert_eq!(Record::decode(Kind::Term, text.as_bytes()), Ok(term));
         for broken in ["", "{}", "[]", r#"{"lineage":[]}"#] {

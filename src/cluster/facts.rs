@@ -1,5 +1,6 @@
 //! What one probe of one node brought back, as far as leadership needs it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::lineage::Lineage;
@@ -48,6 +49,8 @@ pub struct Facts {
     /// session that asked shows it, so the prober must report the old value until a round trip through the
     /// checkpointer (`CHECKPOINT`) followed the change.
     pub sync_names: SyncNames,
+    /// The nodes there are physical replication slots of ours for.
+    pub slots: BTreeSet<NodeName>,
 }
 
 /// A node's part in replication.

@@ -7,12 +7,17 @@
 //! actions out and have no opinions. The rules cited (P1, C4, S1 and so on) are in ARCHITECTURE.md.
 #![deny(clippy::disallowed_methods)]
 
+pub mod decide;
 mod encode;
 mod facts;
 mod key;
 mod lineage;
 mod moment;
+mod mutation;
+mod order;
+pub mod permission;
 mod records;
+mod settings;
 mod sync_names;
 mod transaction;
 
@@ -21,9 +26,12 @@ pub use facts::{Facts, Receiver, Report, Standby, Standing, Upstream};
 pub use key::{Key, Kind, ProxyName};
 pub use lineage::{Branch, Kinship, Lineage};
 pub use moment::Moment;
+pub use mutation::{Mutated, Mutation};
+pub use order::{Command, Done, Order};
 pub use records::{
     Ack, AckKind, Beat, Config, Durability, Epoch, Grant, History, Identity, Member, Observation, Operation,
     OperationKind, Opinion, Phase, Record, Request, Rule, Status, Step, Sync, Term,
 };
+pub use settings::{Limits, Mode, Settings, TimingError, Timings};
 pub use sync_names::SyncNames;
 pub use transaction::{CallId, Compare, Entry, Revision, Selector, Txn, TxnAnswer, View, Write};

@@ -79,6 +79,8 @@ pub struct Term {
     pub leader: NodeName,
     /// The history of its data. What a node holds of the last branch is what it is worth.
     pub lineage: Lineage,
+    /// `pg_postmaster_start_time()` of the leader this term is for, in microseconds; `None` when any run will do.
+    pub run: Option<u64>,
     /// The longest permission a proxy may hold, in microseconds. Proxies use the shorter of this and their own
     /// setting; a freeze waits for this one.
     pub permission_us: u64,
