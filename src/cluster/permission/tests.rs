@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cluster::Entry;
-use crate::cluster::lineage::Branch;
+use crate::cluster::lineage::{Branch, Lineage};
 use crate::cluster::transaction::Write;
 use crate::pg::{Lsn, Timeline};
 
