@@ -3,6 +3,7 @@
 use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -10,11 +11,11 @@ use bellwether::api::PoolStatus;
 use bellwether::auth::{Credentials, VerifierFile};
 use bellwether::config::{Config, Listen};
 use bellwether::pool::tls::ServerTls;
-use bellwether::pool::{Counts, Endpoint, Identity, Registry};
+use bellwether::pool::{Endpoint, Identity, Pool, Registry};
 use bellwether::proxy::tls::TlsFiles;
 use bellwether::proxy::{self, Proxy};
 use bellwether::sql::Lists;
-use bellwether::telemetry::{Metrics, PoolSource, ServerConnections};
+use bellwether::telemetry::{Metrics, PoolState};
 
 /// Builds the settings of the endpoint. The error is for people: it names the file or address that does not hold.
 pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
@@ -95,18 +96,27 @@ pub fn registry(config: &Config, server_tls: &Arc<ServerTls>) -> (Arc<Registry>,
     (registry, cluster)
 }
 
-/// Returns how many server connections there are, for the metrics.
-pub fn pool_counts(registry: Arc<Registry>) -> PoolSource {
+/// Returns the pools, for the metrics.
+pub fn pool_states(registry: Arc<Registry>) -> Box<dyn Fn() -> Vec<PoolState> + Send> {
     Box::new(move || {
-        let states = |counts: Counts| {
-            [("idle", counts.idle), ("active", counts.in_use), ("connecting", counts.connecting)]
+        let settings = registry.settings();
+        let state = |pool: Arc<Pool>| {
+            let (stats, database) = (pool.stats(), pool.identity().database().to_string());
+            let size = settings.database_sizes.get(&database).copied().unwrap_or(settings.size);
+            Some(PoolState {
+                node: pool.node(),
+                name: registry.endpoint(pool.node())?.name.clone(),
+                database,
+                user: pool.identity().user().to_string(),
+                idle: stats.counts.idle,
+                active: stats.counts.in_use,
+                connecting: stats.counts.connecting,
+                waiting: stats.counts.waiting,
+                longest_wait: stats.longest_wait,
+                limit: size + settings.reserve,
+            })
         };
-        let pools = registry.pools();
-        let each = pools.iter().flat_map(|pool| {
-            let node = pool.node();
-            states(pool.stats().counts).map(|(state, count)| ServerConnections { node, state, count })
-        });
-        each.collect()
+        registry.pools().into_iter().filter_map(state).collect()
     })
 }
 
@@ -137,10 +147,19 @@ pub fn pool_status(registry: Arc<Registry>) -> Box<dyn Fn() -> Vec<PoolStatus> +
 /// The worker threads.
 pub struct Workers {
     stop: watch::Sender<bool>,
+    runtimes: Vec<tokio::runtime::Handle>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Workers {
+    /// Returns who tells how long each thread has been busy.
+    pub fn busy(&self) -> Box<dyn Fn() -> Vec<Duration> + Send> {
+        let runtimes = self.runtimes.clone();
+        Box::new(move || {
+            runtimes.iter().map(|runtime| runtime.metrics().worker_total_busy_duration(0)).collect()
+        })
+    }
+
     /// Ends the threads, and with them whatever client is left.
     pub fn stop(self) {
         self.stop.send_replace(true);
@@ -154,9 +173,10 @@ impl Workers {
 pub fn start_workers(endpoint: Proxy, count: usize, metrics: &Metrics) -> io::Result<Workers> {
     let endpoint = Arc::new(endpoint);
     let stop = watch::Sender::new(false);
-    let mut threads = Vec::new();
+    let (mut runtimes, mut threads) = (Vec::new(), Vec::new());
     for number in 0..count.max(1) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtimes.push(runtime.handle().clone());
         let worker = proxy::worker(endpoint.shared(), runtime.handle().clone(), metrics);
         // Subscribed here: the thread may begin only after it was told to stop.
         let (endpoint, mut stop) = (endpoint.clone(), stop.subscribe());
@@ -174,5 +194,5 @@ pub fn start_workers(endpoint: Proxy, count: usize, metrics: &Metrics) -> io::Re
         })?;
         threads.push(thread);
     }
-    Ok(Workers { stop, threads })
+    Ok(Workers { stop, runtimes, threads })
 }

@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use bellwether::api;
-use bellwether::config::{self, Config, Loaded, Sources};
+use bellwether::config::{self, Config, Loaded};
 use bellwether::coordinator::{self, Login};
 use bellwether::pool::tls::{ServerTls, files::TlsFileError};
 use bellwether::proxy::{self, Proxy, Topology, Trouble};
-use bellwether::telemetry::Metrics;
 use bellwether::telemetry::logging::LevelHandle;
+use bellwether::telemetry::{Metrics, Sources};
 use bellwether::topology::Thresholds;
 
 use crate::data_plane;
@@ -25,7 +25,7 @@ use crate::signals::{Signals, Wish};
 /// What a running process knows of its own settings.
 pub struct Running {
     /// Where the configuration is read from, again on every reload.
-    pub sources: Sources,
+    pub sources: config::Sources,
     /// What was read last.
     pub loaded: Loaded,
     /// Changes the level of the log.
@@ -84,14 +84,13 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
     let server_tls = Arc::new(ServerTls::load(&config.server_tls).map_err(ServeError::Tls)?);
     let connector = Arc::new(ProbeConnector { tls: server_tls.clone() });
     let (topology, driver) = coordinator::start(probing(&config), config.nodes.clone(), connector);
-    shells.spawn(driver.run());
-    let metrics = Arc::new(Metrics::new(&proxy::metric_names(), &config.nodes, topology.cell()));
+    let metrics = Arc::new(Metrics::new(&proxy::metric_names(), topology.cell()));
+    shells.spawn(driver.counting(metrics.health()).run());
     let settings = data_plane::settings(&config).map_err(ServeError::Endpoint)?;
     let (registry, cluster) = data_plane::registry(&config, &server_tls);
     let endpoint = Proxy::open(settings, registry.clone(), cluster, watched(topology.clone()))
         .map_err(ServeError::Proxy)?;
     let shared = endpoint.shared();
-    metrics.set_pools(data_plane::pool_counts(registry.clone()));
     let access = Arc::new(api::Access::default());
     access.set_token(config.http_token.as_ref().map(|token| token.expose()));
     let places = api::Places { address: config.http, socket: config.http_socket.clone() };
@@ -120,9 +119,15 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
     }
     let workers =
         data_plane::start_workers(endpoint, config.workers, &metrics).map_err(ServeError::Signals)?;
+    let led = topology.clone();
+    metrics.set_sources(Sources {
+        pools: Some(data_plane::pool_states(registry.clone())),
+        busy: Some(workers.busy()),
+        primary_since: Some(Box::new(move || led.primary_since())),
+    });
     info!(cluster = config.cluster.name, nodes = config.nodes.len(), "started");
     while signals.next().await == Wish::Reload {
-        running.reload(&server_tls, &shared, &access);
+        metrics.reloaded(running.reload(&server_tls, &shared, &access));
     }
     let limit = running.loaded.config.drain_timeout;
     finish(&shared, &mut signals, limit).await;
@@ -162,32 +167,32 @@ fn watched(topology: coordinator::Handle) -> Topology {
 }
 
 impl Running {
-    /// Reads the configuration again. A faulty one changes nothing.
-    fn reload(&mut self, server_tls: &ServerTls, shared: &proxy::Shared, access: &api::Access) {
+    /// Reads the configuration again, and tells whether it was taken. A faulty one changes nothing.
+    fn reload(&mut self, server_tls: &ServerTls, shared: &proxy::Shared, access: &api::Access) -> bool {
         let reloaded = match config::reload(&self.sources, &self.loaded) {
             Ok(reloaded) => reloaded,
             Err(problems) => {
                 for problem in &problems.0 {
                     error!("reload refused, the old configuration stays: {problem}");
                 }
-                return;
+                return false;
             }
         };
         // What can fail comes first. Files are read again even if nothing else changed: certificates get renewed.
         if let Err(refused) = server_tls.reload(&reloaded.loaded.config.server_tls) {
             error!("reload refused, the old configuration stays: {refused}");
-            return;
+            return false;
         }
         if let Err(refused) = self.level.set(&reloaded.loaded.config.log.level) {
             error!("reload refused, the old configuration stays: {refused}");
-            return;
+            return false;
         }
         let config = &reloaded.loaded.config;
         let endpoint = data_plane::settings(config)
             .and_then(|settings| shared.reload(settings).map_err(|error| error.to_string()));
         if let Err(refused) = endpoint {
             error!("reload refused, the old configuration stays: {refused}");
-            return;
+            return false;
         }
         shared.registry().set_settings(config.pool.clone());
         access.set_token(config.http_token.as_ref().map(|token| token.expose()));
@@ -197,6 +202,7 @@ impl Running {
         let changed: Vec<String> = reloaded.changed.iter().map(ToString::to_string).collect();
         info!(changed = changed.join(", "), "configuration reloaded");
         self.loaded = reloaded.loaded;
+        true
     }
 }
 

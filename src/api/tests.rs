@@ -116,7 +116,7 @@ fn sources(snapshot: Snapshot) -> Sources {
         fallbacks: &[],
     };
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-    let metrics = Arc::new(Metrics::new(&names, &[], snapshot.clone()));
+    let metrics = Arc::new(Metrics::new(&names, snapshot.clone()));
     Sources {
         cluster: "orders".to_owned(),
         snapshot,

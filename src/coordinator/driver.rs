@@ -11,6 +11,7 @@ use super::Settings;
 use super::connector::Connect;
 use super::probe::Probe;
 use super::record::{Led, Record, Seen};
+use crate::telemetry::Health;
 use crate::topology::{Change, Node, NodeId, Observer, Pace, Report, Snapshot};
 
 /// What someone who talks to the nodes noticed by themselves. It proves nothing, it only makes us look.
@@ -115,6 +116,7 @@ pub struct Driver {
     wakes: Arc<[Notify]>,
     record: Arc<Record>,
     drains: mpsc::Receiver<Drain>,
+    health: Option<Arc<Health>>,
 }
 
 /// Prepares to observe `nodes`, which stand at the index of their ids. Nothing happens until the driver runs.
@@ -143,11 +145,18 @@ pub fn start(settings: Settings, nodes: Vec<Arc<Node>>, connector: Arc<dyn Conne
         wakes,
         record,
         drains: wanted,
+        health: None,
     };
     (handle, driver)
 }
 
 impl Driver {
+    /// Counts every probe in `health` from now on.
+    pub fn counting(mut self, health: Arc<Health>) -> Self {
+        self.health = Some(health);
+        self
+    }
+
     /// Probes and publishes for ever. Dropping the future stops everything it started.
     pub async fn run(mut self) {
         let (reports, mut incoming) = mpsc::channel(self.nodes.len().max(1));
@@ -190,6 +199,10 @@ impl Driver {
     }
 
     fn hear(&mut self, heard: Heard) -> Vec<Change> {
+        if let Some(health) = &self.health {
+            let took = heard.at.saturating_duration_since(heard.asked_at);
+            health.probed(heard.node, &heard.report, took);
+        }
         let changes = self.observer.step(heard.node, heard.report, heard.asked_at, heard.at);
         self.publish();
         self.remember(Some((heard.node, heard.at)));

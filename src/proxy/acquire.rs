@@ -10,6 +10,7 @@ use crate::pg::SqlState;
 use crate::pool::{CheckoutError, Patience, Pool, Server};
 use crate::routing::{Need, NoNode, Reason};
 use crate::sql::NeedsPrimary;
+use crate::telemetry::NoServer;
 use crate::topology::{NodeId, Snapshot};
 use crate::wire::error_response::PgError;
 
@@ -28,7 +29,10 @@ impl ClientTask {
         let mut avoid = self.out_of_reach();
         loop {
             let placed = match self.place(need, avoid, began) {
-                Err(NoNode::NoStandby) => return self.refuse(&no_standby()),
+                Err(NoNode::NoStandby) => {
+                    self.worker.metrics.not_checked_out(NoServer::NoStandby);
+                    return self.refuse(&no_standby());
+                }
                 placed => placed.ok(),
             };
             let is_primary = placed.as_ref().is_some_and(|placed| placed.is_primary);
@@ -52,6 +56,10 @@ impl ClientTask {
                 }
                 Waited::Server(Ok(server)) => self.not_primary(server).await,
                 Waited::Server(Err(error)) if is_primary => {
+                    self.worker.metrics.not_checked_out(match error {
+                        CheckoutError::Timeout { .. } => NoServer::Timeout,
+                        CheckoutError::Connect(_) => NoServer::Connect,
+                    });
                     return self.no_server(error.to_pg_error(), &error).await;
                 }
                 Waited::Server(Err(error)) => {
@@ -69,6 +77,7 @@ impl ClientTask {
                 }
                 Waited::TopologyChanged => {}
                 Waited::TooLong => {
+                    self.worker.metrics.not_checked_out(NoServer::NoPrimary);
                     let error = PgError::error(SqlState::CANNOT_CONNECT_NOW, "no primary is available")
                         .detail(format!("Waited {} s for one.", began.elapsed().as_secs()))
                         .hint("Reads go on where a standby serves them. Try again later.");
@@ -133,8 +142,10 @@ impl ClientTask {
 
     fn attach(&mut self, mut server: Box<Server>, need: Need, placed: Option<Placed>, began: Instant) {
         let (metrics, now) = (&self.worker.metrics, Instant::now());
-        metrics.checked_out(now.saturating_duration_since(began));
-        metrics.routed(need.target as usize, need.reason.index());
+        let route = need.target as usize;
+        metrics.checked_out(route, now.saturating_duration_since(began));
+        metrics.routed(route, need.reason.index());
+        self.asked_at.get_or_insert(began);
         if let Some(fallback) = placed.as_ref().and_then(|placed| placed.fallback) {
             metrics.fell_back(fallback);
         }
@@ -144,7 +155,6 @@ impl ClientTask {
         self.checkout = Some(Checkout {
             node: server.node,
             need,
-            since: began,
             attached: now,
             _in_flight: placed.map(|placed| placed.in_flight),
         });

@@ -48,6 +48,8 @@ pub struct ClientTask {
     pub(super) pools: Vec<Option<Arc<Pool>>>,
     /// The checkout under way.
     pub(super) checkout: Option<Checkout>,
+    /// When the statement under way was asked for.
+    pub(super) asked_at: Option<Instant>,
     pub(super) reads: Reads,
     pub(super) pins_counted: SessionState,
     /// Whether the client was told that it is in.
@@ -61,9 +63,7 @@ pub struct ClientTask {
 pub(super) struct Checkout {
     pub node: NodeId,
     pub need: Need,
-    /// When the request asked for a server.
-    pub since: Instant,
-    /// When it got this one.
+    /// When the request got this server.
     pub attached: Instant,
     /// Has the node count it.
     pub _in_flight: Option<InFlight>,
@@ -132,11 +132,16 @@ impl ClientTask {
             self.identity.note_sequences();
         }
         self.client.set_running(self.session.is_running());
+        // A statement that had to get a server first began when it asked for one.
+        if self.asked_at.is_none() && relay.server.is_some() && self.session.more_to_come() {
+            self.asked_at = Some(Instant::now());
+        }
         if let Some(database) = self.session.take_dropped_database() {
             // DROP DATABASE itself waits a few seconds for the others to be gone (CountOtherDBBackends()).
             self.worker.shared.registry.retire_database(&database);
         }
         let sent = relay.push_to_server(dealt_with).await;
+        self.count_sent();
         if sent.is_err() {
             self.server_lost(None)?;
         }
@@ -183,7 +188,7 @@ impl ClientTask {
         let input = relay.from_server.filled();
         let (dealt_with, step) =
             self.session.backend(input, &mut server.state, &mut relay.to_client, &mut relay.to_server);
-        self.worker.metrics.bytes(Direction::ToClient, relay.to_client.len() as u64);
+        self.worker.metrics.bytes(Direction::FromServer, dealt_with as u64);
         // Before the client hears of it, so that whatever it does next comes after.
         if self.session.take_schema_changed() {
             self.catalog.schema_changed();
@@ -201,6 +206,11 @@ impl ClientTask {
             self.client_gone()?;
         }
         self.count_pins();
+        self.count_sent();
+        let runs_again = matches!(step, BackendStep::Replay | BackendStep::RunElsewhere(_));
+        if !runs_again && !self.session.more_to_come() {
+            self.count_statement();
+        }
         match step {
             BackendStep::NeedInput => match self.relay.push_to_server(0).await {
                 Ok(()) => Ok(()),
@@ -253,8 +263,6 @@ impl ClientTask {
 
     fn settle(&self, checkout: Checkout) {
         let (metrics, now) = (&self.worker.metrics, Instant::now());
-        let took = now.saturating_duration_since(checkout.since);
-        metrics.statement(checkout.node, checkout.need.target as usize, took);
         metrics.transaction(checkout.node);
         // In all else there may be time that the client took to think.
         if checkout.need.reason == Reason::PlainRead {
@@ -303,6 +311,7 @@ impl ClientTask {
 
     fn drop_server(&mut self) {
         self.client.detach();
+        self.asked_at = None;
         self.checkout = None;
         self.relay.server = None;
         self.relay.forget_server(&self.worker.spare);
@@ -368,6 +377,19 @@ impl ClientTask {
         for (found, count) in [(Found::Hit, texts.hits), (Found::Miss, texts.misses)] {
             metrics.classified(found, count);
         }
+    }
+
+    /// Counts a statement whose answer has ended.
+    fn count_statement(&mut self) {
+        if let (Some(asked_at), Some(checkout)) = (self.asked_at.take(), &self.checkout) {
+            self.worker.metrics.statement(checkout.node, checkout.need.target as usize, asked_at.elapsed());
+        }
+    }
+
+    fn count_sent(&mut self) {
+        let sent = std::mem::take(&mut self.relay.sent);
+        self.worker.metrics.bytes(Direction::ToClient, sent.to_client);
+        self.worker.metrics.bytes(Direction::ToServer, sent.to_server);
     }
 
     fn count_pins(&mut self) {

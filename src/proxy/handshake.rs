@@ -317,6 +317,7 @@ impl Incoming {
             settings,
             pools: Vec::new(),
             checkout: None,
+            asked_at: None,
             reads: Default::default(),
             pins_counted: SessionState::NONE,
             greeted: false,

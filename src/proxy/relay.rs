@@ -32,8 +32,17 @@ pub struct Relay {
     pub to_client: Outbox,
     pub from_server: ReadBuffer,
     pub to_server: Outbox,
+    /// Bytes sent since somebody last took note of them.
+    pub sent: Sent,
     /// The client's socket took less than there was: the rest goes as soon as it can, whatever may wait.
     behind: bool,
+}
+
+/// How many bytes went where.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent {
+    pub to_client: u64,
+    pub to_server: u64,
 }
 
 /// What happened.
@@ -72,6 +81,7 @@ impl Relay {
             to_client: Outbox::default(),
             from_server: ReadBuffer::default(),
             to_server: Outbox::default(),
+            sent: Sent::default(),
             behind: false,
         }
     }
@@ -83,12 +93,19 @@ impl Relay {
 
     fn poll_next(&mut self, wish: Wish, spare: &Spare, client: &Client, cx: &mut Context<'_>) -> Poll<Event> {
         if let Some(server) = &mut self.server
-            && poll_send(&mut server.stream, &mut self.to_server, &self.from_client, cx).is_err()
+            && poll_send(
+                &mut server.stream,
+                &mut self.to_server,
+                &self.from_client,
+                &mut self.sent.to_server,
+                cx,
+            )
+            .is_err()
         {
             return Poll::Ready(Event::ServerGone);
         }
         let flush = wish.flush || self.behind || self.to_client.len() >= MAX_WAITING;
-        if flush && poll_send(&mut self.client, &mut self.to_client, &self.from_server, cx).is_err() {
+        if flush && self.poll_send_client(cx).is_err() {
             return Poll::Ready(Event::ClientGone);
         }
         self.behind &= !self.to_client.is_empty();
@@ -135,8 +152,8 @@ impl Relay {
         if let Some(server) = &mut self.server
             && !self.to_server.is_empty()
         {
-            let (outbox, input) = (&mut self.to_server, &self.from_client);
-            result = poll_fn(|cx| Poll::Ready(poll_send(&mut server.stream, outbox, input, cx))).await;
+            let (outbox, input, sent) = (&mut self.to_server, &self.from_client, &mut self.sent.to_server);
+            result = poll_fn(|cx| Poll::Ready(poll_send(&mut server.stream, outbox, input, sent, cx))).await;
         }
         self.to_server.settle(self.from_client.filled());
         self.from_client.consume(dealt_with);
@@ -145,8 +162,7 @@ impl Relay {
 
     /// Sends to the client what can be sent at once, then forgets the first `dealt_with` bytes of the server.
     pub async fn push_to_client(&mut self, dealt_with: usize) -> io::Result<()> {
-        let (client, outbox, input) = (&mut self.client, &mut self.to_client, &self.from_server);
-        let result = poll_fn(|cx| Poll::Ready(poll_send(client, outbox, input, cx))).await;
+        let result = poll_fn(|cx| Poll::Ready(self.poll_send_client(cx))).await;
         self.to_client.settle(self.from_server.filled());
         self.from_server.consume(dealt_with);
         self.behind = !self.to_client.is_empty();
@@ -157,10 +173,14 @@ impl Relay {
     pub async fn send_all(&mut self) -> io::Result<()> {
         self.to_client.settle(self.from_server.filled());
         poll_fn(|cx| {
-            poll_send(&mut self.client, &mut self.to_client, &self.from_server, cx)?;
+            self.poll_send_client(cx)?;
             if self.to_client.is_empty() { Pin::new(&mut self.client).poll_flush(cx) } else { Poll::Pending }
         })
         .await
+    }
+
+    fn poll_send_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        poll_send(&mut self.client, &mut self.to_client, &self.from_server, &mut self.sent.to_client, cx)
     }
 
     /// Forgets the bytes of a server that is given up or given back.
@@ -188,6 +208,7 @@ fn poll_send(
     stream: &mut Stream,
     outbox: &mut Outbox,
     input: &ReadBuffer,
+    counted: &mut u64,
     cx: &mut Context<'_>,
 ) -> io::Result<()> {
     let mut wrote = false;
@@ -203,7 +224,10 @@ fn poll_send(
         };
         match sent {
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(Ok(count)) => outbox.advance(count),
+            Poll::Ready(Ok(count)) => {
+                outbox.advance(count);
+                *counted += count as u64;
+            }
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => break,
         }

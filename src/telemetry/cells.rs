@@ -86,6 +86,13 @@ impl Cells {
         self.add(index, amount.wrapping_neg());
     }
 
+    /// Gives one cell a value, whoever added to it before.
+    pub(super) fn set(&self, index: usize, value: u64) {
+        if let Some(line) = self.0.get(index / 8) {
+            line.0[index % 8].store(value, Ordering::Relaxed);
+        }
+    }
+
     /// Adds one observation to the histogram that begins at `start`.
     #[inline]
     pub(super) fn observe(&self, start: usize, buckets: Buckets, value: Duration) {
@@ -93,6 +100,11 @@ impl Cells {
         let ns = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
         self.add(start + bounds.partition_point(|bound| *bound < ns), 1);
         self.add(start + bounds.len() + 1, ns);
+    }
+
+    /// Returns all cells as they are now.
+    pub(super) fn read(&self) -> Vec<u64> {
+        (0..self.0.len() * 8).map(|index| self.get(index)).collect()
     }
 
     pub(super) fn get(&self, index: usize) -> u64 {

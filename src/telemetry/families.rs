@@ -1,11 +1,12 @@
 //! The table of the data plane's metrics: names, help, labels, and where their cells lie.
 
 use super::cells::Buckets;
+use super::table::{Label, Shape, Table};
 
 /// The label values only the caller knows. Their order gives the index by which they are counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
-    /// Where statements go, such as `primary` and `replica`.
+    /// Where statements go, such as `primary` and `standby`.
     pub routes: &'static [&'static str],
     /// Why they went there.
     pub rules: &'static [&'static str],
@@ -23,53 +24,6 @@ pub struct Names {
     pub fallbacks: &'static [&'static str],
 }
 
-/// One metric family.
-#[derive(Clone, Debug)]
-pub(super) struct Family {
-    /// Without prefix, and without `_total` for counters.
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) shape: Shape,
-    /// The labels, outermost first; the cells of the last one lie side by side.
-    pub(super) labels: Vec<(&'static str, Vec<String>)>,
-    /// Index of its first cell.
-    pub(super) start: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    Counter,
-    Gauge,
-    Histogram(Buckets),
-}
-
-impl Family {
-    /// Returns how many label sets it has.
-    pub(super) fn series(&self) -> usize {
-        self.labels.iter().map(|(_, values)| values.len()).product()
-    }
-
-    /// Returns how many cells one label set takes.
-    pub(super) fn width(&self) -> usize {
-        match self.shape {
-            Shape::Counter | Shape::Gauge => 1,
-            Shape::Histogram(buckets) => buckets.cells(),
-        }
-    }
-
-    /// Returns the labels of one series.
-    pub(super) fn labels_of(&self, series: usize) -> Vec<(&'static str, String)> {
-        let mut rest = series;
-        let mut labels = Vec::with_capacity(self.labels.len());
-        for (name, values) in self.labels.iter().rev() {
-            labels.push((*name, values[rest % values.len()].clone()));
-            rest /= values.len();
-        }
-        labels.reverse();
-        labels
-    }
-}
-
 /// Where each family's cells begin, and how wide the inner labels are: what a hot path needs to find its cell.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slots {
@@ -77,13 +31,14 @@ pub(super) struct Slots {
     pub(super) logins: usize,
     pub(super) rejections: usize,
     pub(super) checkout_wait: usize,
+    pub(super) checkout_failures: usize,
     pub(super) statements: usize,
+    pub(super) statement_seconds: usize,
     pub(super) routed: usize,
     pub(super) fallbacks: usize,
     pub(super) pins: usize,
     pub(super) pinned: usize,
     pub(super) transactions: usize,
-    pub(super) statement_seconds: usize,
     pub(super) bytes: usize,
     pub(super) errors: usize,
     pub(super) healed: usize,
@@ -94,92 +49,94 @@ pub(super) struct Slots {
     /// Number of routes, of rules.
     pub(super) routes: usize,
     pub(super) rules: usize,
-    /// Number of cells in all.
-    pub(super) end: usize,
 }
 
 /// Lays out all families for these label values.
-pub(super) fn lay_out(names: &Names, nodes: &[String]) -> (Vec<Family>, Slots) {
+pub(super) fn lay_out(names: &Names) -> (Table, Slots) {
     let mut table = Table::default();
-    let fixed = |values: &[&str]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let (nodes, routes, hit) = (nodes.to_vec(), fixed(names.routes), fixed(&["hit", "miss"]));
-    let waits = Shape::Histogram(Buckets::Waits);
-    let statements = Shape::Histogram(Buckets::Statements);
+    let routes = || ("route", Label::Fixed(names.routes));
+    let reason = |values| vec![("reason", Label::Fixed(values))];
+    let hit = || vec![("result", Label::Fixed(&["hit", "miss"]))];
     let slots = Slots {
         clients: table.gauge(
             "clients",
             "Clients connected now.",
-            vec![("state", fixed(names.client_states))],
+            vec![("state", Label::Fixed(names.client_states))],
         ),
         logins: table.counter("client_logins", "Clients that logged in.", vec![]),
-        rejections: table.counter(
-            "client_rejected",
-            "Clients turned away.",
-            vec![("reason", fixed(names.rejections))],
-        ),
+        rejections: table.counter("client_rejected", "Clients turned away.", reason(names.rejections)),
         checkout_wait: table.add(
             "checkout_wait_seconds",
             "Time a client waited for a server connection.",
-            waits,
-            vec![],
+            Shape::Histogram(Buckets::Waits),
+            vec![routes()],
+        ),
+        checkout_failures: table.counter(
+            "checkout_failures",
+            "Requests refused because they got no server connection.",
+            reason(&CHECKOUT_FAILURES),
         ),
         statements: table.counter(
             "statements",
-            "Statements answered by a node.",
-            vec![("node", nodes.clone()), ("route", routes.clone())],
+            "Statements answered by a node; those a client sends in one go count as one.",
+            vec![("node", Label::Node), routes()],
+        ),
+        statement_seconds: table.add(
+            "statement_seconds",
+            "Time from a statement's arrival to the end of its answer, waiting included.",
+            Shape::Histogram(Buckets::Statements),
+            vec![routes()],
         ),
         routed: table.counter(
             "routed",
             "Routing decisions and the rule that made them.",
-            vec![("route", routes), ("rule", fixed(names.rules))],
+            vec![routes(), ("rule", Label::Fixed(names.rules))],
         ),
         fallbacks: table.counter(
             "read_fallbacks",
             "Reads for a standby that the primary served.",
-            vec![("reason", fixed(names.fallbacks))],
+            reason(names.fallbacks),
         ),
-        pins: table.counter(
-            "pins",
-            "Times a session began to keep its server.",
-            vec![("reason", fixed(names.pins))],
-        ),
+        pins: table.counter("pins", "Times a session began to keep its server.", reason(names.pins)),
         pinned: table.gauge(
             "pinned_clients",
             "Clients that keep their server now, counted once for each reason.",
-            vec![("reason", fixed(names.pins))],
+            reason(names.pins),
         ),
-        transactions: table.counter("transactions", "Transactions ended on a node.", vec![("node", nodes)]),
-        statement_seconds: table.add(
-            "statement_seconds",
-            "Time from a statement's arrival to the end of its answer.",
-            statements,
-            vec![],
+        transactions: table.counter(
+            "transactions",
+            "Times a node's connection was used and given back: a transaction, or a statement outside of one.",
+            vec![("node", Label::Node)],
         ),
-        bytes: table.counter("bytes", "Bytes moved.", vec![("direction", fixed(&DIRECTIONS))]),
+        bytes: table.counter(
+            "bytes",
+            "Bytes of messages dealt with, by where they came from or went.",
+            vec![("direction", Label::Fixed(&DIRECTIONS))],
+        ),
         errors: table.counter(
             "errors",
-            "ErrorResponses sent to clients, by the class of their SQLSTATE.",
-            vec![("sqlstate_class", fixed(&CLASSES))],
+            "ErrorResponses of the proxy's own, by the class of their SQLSTATE.",
+            vec![("sqlstate_class", Label::Fixed(&CLASSES))],
         ),
         healed: table.counter(
             "reads_healed",
             "Reads that failed on a standby and were run again on another server, unseen by the client.",
-            vec![("cause", fixed(names.healings))],
+            vec![("cause", Label::Fixed(names.healings))],
         ),
         cancels: table.counter(
             "cancels",
             "CancelRequests and what came of them.",
-            vec![("result", fixed(names.cancels))],
+            vec![("result", Label::Fixed(names.cancels))],
         ),
         prepared: table.counter(
             "prepared_cache",
             "Uses of a prepared statement, by whether the server had it already.",
-            vec![("result", hit.clone())],
+            hit(),
         ),
         classification: table.counter(
             "classification_cache",
             "Statements classified, by whether the answer was known already.",
-            vec![("result", hit)],
+            hit(),
         ),
         settings_synced: table.counter(
             "settings_synced",
@@ -188,13 +145,15 @@ pub(super) fn lay_out(names: &Names, nodes: &[String]) -> (Vec<Family>, Slots) {
         ),
         routes: names.routes.len(),
         rules: names.rules.len(),
-        end: 0,
     };
-    (table.families, Slots { end: table.end, ..slots })
+    (table, slots)
 }
 
 /// Where bytes go, in the order of [`Direction`](super::Direction).
 const DIRECTIONS: [&str; 4] = ["from_client", "to_client", "from_server", "to_server"];
+
+/// Why there was no server, in the order of [`NoServer`](super::NoServer).
+const CHECKOUT_FAILURES: [&str; 4] = ["timeout", "connect", "no_primary", "no_standby"];
 
 /// The classes of SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>) that belong to
 /// errors, sorted, and one for all else.
@@ -210,32 +169,6 @@ pub(super) fn class_index(class: &str) -> usize {
     known.binary_search(&class).unwrap_or(known.len())
 }
 
-#[derive(Default)]
-struct Table {
-    families: Vec<Family>,
-    end: usize,
-}
-
-type Labels = Vec<(&'static str, Vec<String>)>;
-
-impl Table {
-    fn counter(&mut self, name: &'static str, help: &'static str, labels: Labels) -> usize {
-        self.add(name, help, Shape::Counter, labels)
-    }
-
-    fn gauge(&mut self, name: &'static str, help: &'static str, labels: Labels) -> usize {
-        self.add(name, help, Shape::Gauge, labels)
-    }
-
-    fn add(&mut self, name: &'static str, help: &'static str, shape: Shape, labels: Labels) -> usize {
-        let family = Family { name, help, shape, labels, start: self.end };
-        let start = self.end;
-        self.end += family.series() * family.width();
-        self.families.push(family);
-        start
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,15 +178,5 @@ mod tests {
         assert!(CLASSES[..41].is_sorted());
         assert_eq!(CLASSES[class_index("42")], "42");
         assert_eq!(CLASSES[class_index("ZZ")], "other");
-    }
-
-    #[test]
-    fn labels_count_from_the_last() {
-        let (routes, rules) = (vec!["p".to_owned(), "r".to_owned()], vec!["x".to_owned(), "y".to_owned()]);
-        let labels = vec![("route", routes), ("rule", rules)];
-        let family = Family { name: "n", help: "h", shape: Shape::Counter, labels, start: 0 };
-        let all: Vec<_> =
-            (0..4).map(|i| family.labels_of(i).iter().map(|(_, v)| v.clone()).collect::<String>()).collect();
-        assert_eq!(all, ["px", "py", "rx", "ry"]);
     }
 }

@@ -2,38 +2,31 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::cells::{Buckets, Cells};
-use super::families::{self, Family, Names, Slots};
+use super::families::{self, Names, Slots};
+use super::health::Health;
+use super::leadership::Leadership;
+use super::process::Process;
 use super::render;
+use super::sources::Sources;
+use super::table::{MAX_NODES, Table};
 use crate::pg::SqlState;
-use crate::topology::{Node, NodeId, Snapshot};
+use crate::topology::{NodeId, Snapshot};
 
 /// All metrics of this process. Make one; give each worker thread its own [`Worker`].
 pub struct Metrics {
-    pub(super) families: Vec<Family>,
+    pub(super) table: Table,
     slots: Slots,
     workers: Mutex<Vec<Arc<Worker>>>,
+    pub(super) leadership: Arc<Leadership>,
+    pub(super) health: Arc<Health>,
+    pub(super) process: Process,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(super) pools: Mutex<Option<PoolSource>>,
-    pub(super) started: SystemTime,
-}
-
-/// Answers how many server connections there are, each time someone looks.
-pub type PoolSource = Box<dyn Fn() -> Vec<ServerConnections> + Send>;
-
-/// How many server connections of one node are in one state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerConnections {
-    /// Which node.
-    pub node: NodeId,
-    /// What they do, such as `idle` or `active`.
-    pub state: &'static str,
-    /// How many.
-    pub count: usize,
+    pub(super) sources: Mutex<Sources>,
 }
 
 /// Which way bytes go, seen from the proxy.
@@ -58,6 +51,19 @@ pub enum Found {
     Miss,
 }
 
+/// Why a request got no server connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoServer {
+    /// All were in use for too long.
+    Timeout,
+    /// None could be opened.
+    Connect,
+    /// There was no primary for too long.
+    NoPrimary,
+    /// No standby serves reads, and the primary must not.
+    NoStandby,
+}
+
 /// How a text of metrics is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -68,25 +74,46 @@ pub enum Format {
 }
 
 impl Metrics {
-    /// Prepares the metrics for these label values. `nodes` stand at the index of their ids; `snapshot` is
-    /// read whenever someone looks.
-    pub fn new(names: &Names, nodes: &[Arc<Node>], snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
-        let nodes: Vec<_> = nodes.iter().map(|node| node.name.to_string()).collect();
-        let (families, slots) = families::lay_out(names, &nodes);
-        let (workers, pools) = (Mutex::default(), Mutex::default());
-        Metrics { families, slots, workers, snapshot, pools, started: SystemTime::now() }
+    /// Prepares the metrics for these label values. `snapshot` is read whenever someone looks.
+    pub fn new(names: &Names, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        let (table, slots) = families::lay_out(names);
+        Metrics {
+            table,
+            slots,
+            workers: Mutex::default(),
+            leadership: Arc::new(Leadership::new()),
+            health: Arc::new(Health::new()),
+            process: Process::new(),
+            snapshot,
+            sources: Mutex::default(),
+        }
     }
 
     /// Makes a handle for one more worker. What it counted stays counted after it is dropped.
     pub fn worker(&self) -> Arc<Worker> {
-        let worker = Arc::new(Worker { slots: self.slots, cells: Cells::new(self.slots.end) });
+        let worker = Arc::new(Worker { slots: self.slots, cells: Cells::new(self.table.end) });
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker.clone());
         worker
     }
 
-    /// Sets who is asked for the numbers of server connections.
-    pub fn set_pools(&self, source: PoolSource) {
-        *self.pools.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    /// Returns where whoever takes part in leading counts.
+    pub fn leadership(&self) -> Arc<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Returns where whoever probes the nodes counts.
+    pub fn health(&self) -> Arc<Health> {
+        self.health.clone()
+    }
+
+    /// Takes note that the configuration was read again, and whether it was taken.
+    pub fn reloaded(&self, taken: bool) {
+        self.process.reloaded(taken);
+    }
+
+    /// Sets who is asked for what is only counted when someone looks.
+    pub fn set_sources(&self, sources: Sources) {
+        *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = sources;
     }
 
     /// Writes all metrics as they are now.
@@ -98,13 +125,13 @@ impl Metrics {
     pub(super) fn fold(&self) -> Vec<u64> {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = |cell| workers.iter().fold(0u64, |sum, worker| sum.wrapping_add(worker.cells.get(cell)));
-        (0..self.slots.end).map(sum).collect()
+        (0..self.table.end).map(sum).collect()
     }
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("families", &self.families.len()).finish_non_exhaustive()
+        f.debug_struct("Metrics").field("families", &self.table.families.len()).finish_non_exhaustive()
     }
 }
 
@@ -144,9 +171,15 @@ impl Worker {
         self.cells.add(self.slots.rejections + reason, 1);
     }
 
-    /// A client got its server connection after waiting so long.
-    pub fn checked_out(&self, waited: Duration) {
-        self.cells.observe(self.slots.checkout_wait, Buckets::Waits, waited);
+    /// A client got its server connection for this route after waiting so long.
+    pub fn checked_out(&self, route: usize, waited: Duration) {
+        let start = self.slots.checkout_wait + route * Buckets::Waits.cells();
+        self.cells.observe(start, Buckets::Waits, waited);
+    }
+
+    /// A request got none.
+    pub fn not_checked_out(&self, reason: NoServer) {
+        self.cells.add(self.slots.checkout_failures + reason as usize, 1);
     }
 
     /// A statement was sent this way for this reason.
@@ -163,14 +196,21 @@ impl Worker {
     /// A node answered a statement that was routed so; `took` runs from its arrival to the end of the answer.
     #[inline]
     pub fn statement(&self, node: NodeId, route: usize, took: Duration) {
-        self.cells.add(self.slots.statements + usize::from(node.0) * self.slots.routes + route, 1);
-        self.cells.observe(self.slots.statement_seconds, Buckets::Statements, took);
+        let node = usize::from(node.0);
+        if node < MAX_NODES {
+            self.cells.add(self.slots.statements + node * self.slots.routes + route, 1);
+        }
+        let start = self.slots.statement_seconds + route * Buckets::Statements.cells();
+        self.cells.observe(start, Buckets::Statements, took);
     }
 
-    /// A transaction ended on a node.
+    /// A node's connection was given back.
     #[inline]
     pub fn transaction(&self, node: NodeId) {
-        self.cells.add(self.slots.transactions + usize::from(node.0), 1);
+        let node = usize::from(node.0);
+        if node < MAX_NODES {
+            self.cells.add(self.slots.transactions + node, 1);
+        }
     }
 
     /// A session began to keep its server for this reason.

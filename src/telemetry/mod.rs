@@ -5,11 +5,21 @@
 
 mod cells;
 mod families;
+mod health;
+mod leadership;
 pub mod logging;
 mod metrics;
+mod process;
 mod render;
+mod sources;
+mod state;
+mod table;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use families::Names;
-pub use metrics::{Direction, Format, Found, Metrics, PoolSource, ServerConnections, Worker};
+pub use health::Health;
+pub use leadership::{HoldEnd, Kind, Leadership, Mode, Outcome, Step, StoreCall, StoreFailure};
+pub use metrics::{Direction, Format, Found, Metrics, NoServer, Worker};
+pub use sources::{PoolState, Sources};

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
@@ -51,9 +51,28 @@ fn metrics() -> Metrics {
         ],
         ..Snapshot::default()
     };
-    let metrics = Metrics::new(&NAMES, &nodes, Arc::new(ArcSwap::from_pointee(snapshot)));
-    metrics.set_pools(Box::new(|| vec![ServerConnections { node: NodeId(1), state: "idle", count: 5 }]));
+    let metrics = Metrics::new(&NAMES, Arc::new(ArcSwap::from_pointee(snapshot)));
+    metrics.set_sources(Sources {
+        pools: Some(Box::new(|| vec![pool(1, "b", "app", 2), pool(1, "b", "shop", 3)])),
+        busy: Some(Box::new(|| vec![Duration::from_millis(1500)])),
+        primary_since: Some(Box::new(|| Some(UNIX_EPOCH + Duration::from_secs(7)))),
+    });
     metrics
+}
+
+fn pool(node: u16, name: &str, database: &str, idle: usize) -> PoolState {
+    PoolState {
+        node: NodeId(node),
+        name: NodeName::new(name),
+        database: database.to_owned(),
+        user: "u".to_owned(),
+        idle,
+        active: 1,
+        connecting: 0,
+        waiting: 4,
+        longest_wait: Duration::from_millis(idle as u64 * 100),
+        limit: 25,
+    }
 }
 
 fn has(text: &str, line: &str) {
@@ -70,7 +89,7 @@ fn what_workers_count_is_summed() {
         worker.statement(NodeId(1), 1, Duration::from_micros(200));
         worker.error(SqlState::CANNOT_CONNECT_NOW);
         worker.prepared(Found::Miss, 1);
-        worker.checked_out(Duration::from_millis(3));
+        worker.checked_out(0, Duration::from_millis(3));
         worker.transaction(NodeId(0));
         worker.pinned(1);
     }
@@ -79,14 +98,14 @@ fn what_workers_count_is_summed() {
     has(&text, "bellwether_routed_total{route=\"replica\",rule=\"plain_read\"} 2");
     has(&text, "bellwether_bytes_total{direction=\"to_server\"} 200");
     has(&text, "bellwether_statements_total{node=\"b\",route=\"replica\"} 2");
-    has(&text, "bellwether_statement_seconds_bucket{le=\"0.0001\"} 0");
-    has(&text, "bellwether_statement_seconds_bucket{le=\"0.00025\"} 2");
-    has(&text, "bellwether_statement_seconds_bucket{le=\"+Inf\"} 2");
-    has(&text, "bellwether_statement_seconds_count 2");
-    has(&text, "bellwether_statement_seconds_sum 0.0004");
+    has(&text, "bellwether_statement_seconds_bucket{le=\"0.0001\",route=\"replica\"} 0");
+    has(&text, "bellwether_statement_seconds_bucket{le=\"0.00025\",route=\"replica\"} 2");
+    has(&text, "bellwether_statement_seconds_bucket{le=\"+Inf\",route=\"replica\"} 2");
+    has(&text, "bellwether_statement_seconds_count{route=\"replica\"} 2");
+    has(&text, "bellwether_statement_seconds_sum{route=\"replica\"} 0.0004");
     has(&text, "bellwether_errors_total{sqlstate_class=\"57\"} 2");
     has(&text, "bellwether_prepared_cache_total{result=\"miss\"} 2");
-    has(&text, "bellwether_checkout_wait_seconds_bucket{le=\"0.004\"} 2");
+    has(&text, "bellwether_checkout_wait_seconds_bucket{le=\"0.004\",route=\"primary\"} 2");
     has(&text, "bellwether_transactions_total{node=\"a\"} 2");
     has(&text, "bellwether_pins_total{reason=\"listen\"} 2");
     has(&text, "bellwether_pinned_clients{reason=\"listen\"} 2.0");
@@ -122,6 +141,19 @@ fn the_snapshot_and_the_pools_are_shown() {
         "bellwether_writable 1.0",
         "bellwether_term 4.0",
         "bellwether_server_connections{node=\"b\",state=\"idle\"} 5.0",
+        "bellwether_pool_active{node=\"b\",database=\"shop\",user=\"u\"} 1.0",
+        "bellwether_pool_waiting{node=\"b\",database=\"app\",user=\"u\"} 4.0",
+        "bellwether_pool_limit{node=\"b\",database=\"app\",user=\"u\"} 25.0",
+        "bellwether_pools_merged 0.0",
+        "bellwether_checkout_oldest_seconds 0.3",
+        "bellwether_worker_busy_seconds_total{worker=\"0\"} 1.5",
+        "bellwether_primary_since_timestamp_seconds 7.0",
+        "bellwether_stray_primaries 0.0",
+        "bellwether_node_wal_bytes{node=\"a\"} 513.0",
+        "bellwether_config_reload_success 1.0",
+        "bellwether_failover_mode{mode=\"observe\"} 1.0",
+        "bellwether_failovers_total{kind=\"failover\",result=\"done\"} 0",
+        "bellwether_permission_remaining_seconds 0.0",
         concat!("bellwether_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1.0"),
     ] {
         has(&text, line);
@@ -146,6 +178,25 @@ fn every_sample_of_the_classical_text_belongs_to_a_typed_and_helped_family() {
     }
     assert!(!text.contains("# EOF"));
     assert!(metrics().render(Format::OpenMetrics).ends_with("# EOF\n"));
-    let samples = text.lines().filter(|line| !line.starts_with('#')).count();
-    assert!(samples < 300, "{samples} series for two nodes");
+}
+
+#[test]
+fn pools_beyond_the_limit_are_summed() {
+    let metrics = metrics();
+    let many = || (0..200).map(|number| pool(1, "b", &format!("d{number:03}"), 1)).collect();
+    metrics.set_sources(Sources { pools: Some(Box::new(many)), ..Sources::default() });
+    let text = metrics.render(Format::Text);
+    has(&text, "bellwether_pools_merged 20.0");
+    has(&text, "bellwether_pool_active{node=\"b\",database=\"other\",user=\"other\"} 20.0");
+    has(&text, "bellwether_server_connections{node=\"b\",state=\"idle\"} 200.0");
+    assert_eq!(text.matches("bellwether_pool_limit{").count(), 181);
+}
+
+#[test]
+fn the_process_is_told_under_the_usual_names() {
+    let text = metrics().render(Format::Text);
+    for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        assert!(value.is_some_and(|value| value > 0.0), "{name} in\n{text}");
+    }
 }
