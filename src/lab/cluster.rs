@@ -135,6 +135,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// Stops a server's processes in their tracks: connections stay open and nobody answers.
+    pub fn freeze(&self, node: &str) -> Result<(), Error> {
+        self.node(node)?.freeze();
+        Ok(())
+    }
+
+    /// Lets a frozen server go on as if nothing had been.
+    pub fn thaw(&self, node: &str) -> Result<(), Error> {
+        self.node(node)?.thaw();
+        Ok(())
+    }
+
     /// Stops every server that runs. Whatever another thread is waiting for fails soon after.
     pub fn halt(&self) {
         let how = self.shutdown();

@@ -101,7 +101,7 @@ impl Node {
         let deadline = Instant::now() + PATIENCE;
         while let Ok(None) = child.try_wait() {
             if Instant::now() > deadline {
-                kill_all(&child);
+                signal_all(&child, Signal::KILL);
             }
             std::thread::sleep(POLL);
         }
@@ -110,8 +110,22 @@ impl Node {
     /// Kills the postmaster and all its children at once, as a crash of the machine would.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            kill_all(&child);
+            signal_all(&child, Signal::KILL);
             let _ = child.wait();
+        }
+    }
+
+    /// Stops the postmaster, so that it starts no more children, and then these.
+    pub(super) fn freeze(&self) {
+        if let Some(child) = &self.child {
+            signal_all(child, Signal::STOP);
+        }
+    }
+
+    /// The other way round.
+    pub(super) fn thaw(&self) {
+        if let Some(child) = &self.child {
+            signal_all(child, Signal::CONT);
         }
     }
 
@@ -181,12 +195,12 @@ impl Shutdown {
 }
 
 /// The postmaster first, so that it starts no replacement for the others.
-fn kill_all(postmaster: &Child) {
+fn signal_all(postmaster: &Child, signal: Signal) {
     let pid = postmaster.id();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    spawner::signal(postmaster, Signal::KILL);
+    spawner::signal(postmaster, signal);
     let children = children.unwrap_or_default();
     for child in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
-        let _ = kill_process(child, Signal::KILL);
+        let _ = kill_process(child, signal);
     }
 }

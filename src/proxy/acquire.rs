@@ -159,6 +159,10 @@ impl ClientTask {
             _in_flight: placed.map(|placed| placed.in_flight),
         });
         self.client.attach(server.cancel.clone());
+        // Those who were attached when the node fell silent have been told.
+        if self.worker.shared.snapshot().has_fallen_silent(server.node) {
+            self.client.give_up_server(|_| true);
+        }
         self.session.attach(&mut server.state, &mut self.relay.to_server);
         if self.session.is_busy() {
             metrics.settings_synced();

@@ -1,6 +1,8 @@
 //! One client that has logged in: its task owns both sockets and drives the session machine.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::catalog::DatabaseCatalog;
@@ -72,6 +74,7 @@ pub(super) struct Checkout {
 impl ClientTask {
     /// Serves the client until it leaves, then leaves its server clean.
     pub async fn run(mut self) {
+        poll_fn(|cx| Poll::Ready(self.client.woken_by(cx.waker()))).await;
         let end = loop {
             if let Err(end) = self.turn().await {
                 break end;
@@ -168,6 +171,11 @@ impl ClientTask {
             Event::Server => self.backend().await,
             Event::ClientGone => self.client_gone(),
             Event::ServerGone => self.server_lost(None),
+            Event::ServerSilent => {
+                // A transaction, or an answer that has begun, can only wait for the node to come back.
+                self.run_lost_read_again();
+                Ok(())
+            }
         }
     }
 
@@ -273,25 +281,14 @@ impl ClientTask {
 
     /// Goes on without the server, which is gone or no longer understood.
     fn server_lost(&mut self, error: Option<PgError>) -> Result<(), End> {
-        let node = self.relay.server.as_ref().map(|server| server.node);
-        let standby = self.relay.server.as_ref().is_some_and(|server| server.in_hot_standby() == Some(true));
-        let relay = &mut self.relay;
-        let requests = standby
-            .then(|| self.session.server_lost_on_standby(relay.from_server.filled(), &mut relay.to_client))
-            .flatten();
-        self.drop_server();
-        if let Some(node) = node {
-            tracing::info!(event = "server.lost", pid = self.client.pid, node = node.0, error = ?error);
-            self.worker.shared.report(Trouble::Unreachable(node));
+        if let Some(server) = &self.relay.server {
+            tracing::info!(event = "server.lost", pid = self.client.pid, node = server.node.0, error = ?error);
+            self.worker.shared.report(Trouble::Unreachable(server.node));
         }
-        if let Some(requests) = requests {
-            tracing::debug!(event = "read.again", pid = self.client.pid, reason = ?Healing::StandbyLost);
-            self.worker.metrics.healed(Healing::StandbyLost as usize);
-            // Other connections to it may not be seen to be dead yet, and a read is run again only once.
-            self.reads = Reads { home: None, lost: node };
-            self.relay.from_client.prepend(&requests);
+        if self.run_lost_read_again() {
             return Ok(());
         }
+        self.drop_server();
         let goes_on = self.session.server_lost(error, &mut self.relay.to_client);
         if self.session.take_schema_changed() {
             self.catalog.schema_changed();
@@ -299,6 +296,28 @@ impl ClientTask {
         goes_on.map_err(End::Told)?;
         self.count_pins();
         Ok(())
+    }
+
+    /// Gives up a server on a standby and shows the requests again that it was at, for another to run; false if they are
+    /// not such as can be run again.
+    fn run_lost_read_again(&mut self) -> bool {
+        let relay = &mut self.relay;
+        let Some(server) = relay.server.as_ref().filter(|server| server.in_hot_standby() == Some(true))
+        else {
+            return false;
+        };
+        let node = server.node;
+        let input = relay.from_server.filled();
+        let Some(requests) = self.session.server_lost_on_standby(input, &mut relay.to_client) else {
+            return false;
+        };
+        self.drop_server();
+        tracing::debug!(event = "read.again", pid = self.client.pid, reason = ?Healing::StandbyLost);
+        self.worker.metrics.healed(Healing::StandbyLost as usize);
+        // Other connections to it may not be seen to be dead yet, and a read is run again only once.
+        self.reads = Reads { home: None, lost: Some(node) };
+        self.relay.from_client.prepend(&requests);
+        true
     }
 
     /// Shows the requests that failed on a standby again; another server gets them.

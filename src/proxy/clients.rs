@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use subtle::ConstantTimeEq;
 
 use crate::pool::{CancelGuard, CancelHandle};
+use crate::topology::NodeId;
 use crate::wire::startup::ProtocolVersion;
 
 /// Length of the secret given to clients of protocol 3.2; older ones get the first four bytes.
@@ -23,6 +24,8 @@ pub struct Client {
     secret_length: usize,
     /// The server it has, for a cancel to find. Taken away before the server is released.
     server: Mutex<Option<Arc<CancelHandle>>>,
+    /// Set when the node of that server has fallen silent.
+    silent: AtomicBool,
     /// Whether that server is at work for the client.
     running: AtomicBool,
     /// Set to end the connection.
@@ -38,7 +41,9 @@ impl Client {
 
     /// Makes `server` the one a cancel reaches.
     pub fn attach(&self, server: Arc<CancelHandle>) {
-        *self.server() = Some(server);
+        let mut place = self.server();
+        self.silent.store(false, Ordering::Relaxed);
+        *place = Some(server);
     }
 
     /// From here on no cancel reaches the server this client had.
@@ -63,9 +68,31 @@ impl Client {
     /// Ends the connection.
     pub fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
-        let waker = self.waker.lock().expect("no panic happens under this lock").take();
-        if let Some(waker) = waker {
-            waker.wake();
+        self.wake();
+    }
+
+    /// Tells the client's task that the node of its server has fallen silent, if its server is on one that has.
+    pub fn give_up_server(&self, has_fallen_silent: impl Fn(NodeId) -> bool) {
+        let server = self.server();
+        if server.as_ref().is_some_and(|server| has_fallen_silent(server.target().endpoint.node)) {
+            self.silent.store(true, Ordering::Relaxed);
+            self.wake();
+        }
+    }
+
+    /// Takes the note that the node of its server has fallen silent. The task must be [`woken_by`](Self::woken_by).
+    pub fn take_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed) && self.silent.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes whom to wake when there is news.
+    pub fn woken_by(&self, waker: &Waker) {
+        *self.waker.lock().expect("no panic happens under this lock") = Some(waker.clone());
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.lock().expect("no panic happens under this lock") {
+            waker.wake_by_ref();
         }
     }
 
@@ -132,6 +159,7 @@ impl Clients {
             secret,
             secret_length,
             server: Mutex::default(),
+            silent: AtomicBool::new(false),
             running: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             waker: Mutex::default(),
@@ -150,6 +178,11 @@ impl Clients {
             }
             _ => Cancel::Unknown,
         }
+    }
+
+    /// Tells those whose server is on a node that has fallen silent.
+    pub fn give_up_servers(&self, has_fallen_silent: impl Fn(NodeId) -> bool) {
+        self.by_pid().values().for_each(|client| client.give_up_server(&has_fallen_silent));
     }
 
     /// Ends every connection.
@@ -186,6 +219,9 @@ impl Drop for Registered<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pg::Address;
+    use crate::pool::{CancelTarget, Endpoint};
+    use crate::topology::NodeName;
 
     #[test]
     fn a_cancel_needs_the_whole_key_of_a_client_that_runs_something() {
@@ -203,5 +239,25 @@ mod tests {
         drop(new);
         assert!(matches!(clients.cancel(pid, &key), Cancel::Unknown));
         assert_eq!(clients.count(), 1);
+    }
+
+    #[test]
+    fn who_has_a_server_on_a_silent_node_is_told_once() {
+        let clients = Clients::default();
+        let registered = clients.register(1, ProtocolVersion::V3_0).expect("room for one");
+        let client = &registered.client;
+        clients.give_up_servers(|_| true);
+        assert!(!client.take_silent(), "it has no server");
+        let address = Address::Tcp { host: "127.0.0.1".into(), port: 1 };
+        let endpoint = Endpoint::plain(NodeId(2), NodeName::new("b"), address);
+        let target = CancelTarget { endpoint: Arc::new(endpoint), pid: 1, key: Box::default() };
+        client.attach(Arc::new(CancelHandle::new(target)));
+        clients.give_up_servers(|node| node == NodeId(1));
+        assert!(!client.take_silent());
+        clients.give_up_servers(|node| node == NodeId(2));
+        assert!(client.take_silent() && !client.take_silent());
+        client.detach();
+        clients.give_up_servers(|_| true);
+        assert!(!client.take_silent());
     }
 }

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use super::handshake::{Admitted, CANCEL_RESULTS, Failure, Incoming, incoming_tcp};
 use super::place::FALLBACKS;
 use super::settings::{Listen, Settings};
+use super::silent;
 use super::state::{Shared, Topology, Worker};
 use super::tls::ClientTls;
 use crate::pg::SqlState;
 use crate::pool::tls::files::TlsFileError;
-use crate::pool::{Identity, Registry};
+use crate::pool::{Home, Identity, Registry};
 use crate::routing::{Loads, Reason};
 use crate::session::{Healing, pins};
 use crate::telemetry::{Metrics, Names};
@@ -132,6 +133,10 @@ impl Proxy {
 
     /// Accepts and serves clients on the calling runtime, which is worker `worker`'s, until told to drain.
     pub async fn serve(&self, worker: Arc<Worker>) -> io::Result<()> {
+        // One for all workers. Goes on while clients finish.
+        if worker.home == Home(0) {
+            tokio::spawn(silent::watch(worker.shared.clone()));
+        }
         let mut accepting = tokio::task::JoinSet::new();
         for listener in &*self.listeners() {
             match listener {

@@ -20,6 +20,7 @@ mod questions;
 mod relay;
 mod replication;
 mod settings;
+mod silent;
 mod startup;
 mod state;
 pub mod tls;

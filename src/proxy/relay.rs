@@ -56,6 +56,8 @@ pub enum Event {
     ClientGone,
     /// The server closed the connection, or it broke.
     ServerGone,
+    /// The server's node has fallen silent.
+    ServerSilent,
     /// The operator wants the connection to end.
     Ended,
 }
@@ -122,6 +124,9 @@ impl Relay {
             && let Poll::Ready(event) = self.poll_client(spare, cx)
         {
             return Poll::Ready(event);
+        }
+        if client.take_silent() {
+            return Poll::Ready(Event::ServerSilent);
         }
         if wish.end && client.poll_ended(cx) { Poll::Ready(Event::Ended) } else { Poll::Pending }
     }

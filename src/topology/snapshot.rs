@@ -98,6 +98,11 @@ impl Snapshot {
         self.primary.and_then(|id| self.node(id))
     }
 
+    /// Tells whether `id` has not been heard of for so long that it counts as gone.
+    pub fn has_fallen_silent(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|view| matches!(view.role, Role::Unknown { .. }))
+    }
+
     /// Returns the standbys that may serve reads now, in order of their ids.
     pub fn readable_standbys(&self) -> impl Iterator<Item = &NodeView> + Clone {
         self.nodes.iter().filter(|view| view.serves_reads)

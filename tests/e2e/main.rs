@@ -3,6 +3,7 @@
 //! Every test starts its own cluster (about half a second) and takes it down again. What is missing on the
 //! machine is an error that says how to install it; nothing is skipped.
 
+mod balance;
 mod cancel;
 mod catalog;
 mod corpus;
