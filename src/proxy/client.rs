@@ -110,45 +110,49 @@ impl ClientTask {
         if self.relay.from_client.is_empty() {
             return Ok(FrontendStep::NeedInput);
         }
-        let relay = &mut self.relay;
-        let (dealt_with, step) = {
-            let schema_generation = self.catalog.schema_generation();
-            let loaded = self.catalog.loaded();
-            let mut brain = self.worker.brain();
-            let brain = &mut *brain;
-            let mut context = Context {
-                classifier: &mut brain.classifier,
-                statements: &mut brain.statements,
-                catalog: loaded.as_deref().and_then(|loaded| loaded.at(schema_generation)),
-                paths: &mut brain.paths,
-                schema_generation,
-                prepared_limit: self.settings.prepared_statements,
-                split: self.settings.split,
-                keeps_sequences: self.identity.keeps_sequences(),
-            };
+        let (dealt_with, step) = self.think(|session, relay, context| {
             let server = relay.server.as_deref_mut().map(|server| &mut server.state);
             let input = relay.from_client.filled();
-            self.session.frontend(input, server, &mut context, &mut relay.to_server, &mut relay.to_client)
-        };
+            session.frontend(input, server, context, &mut relay.to_server, &mut relay.to_client)
+        });
         self.worker.metrics.bytes(Direction::FromClient, dealt_with as u64);
         if self.session.take_sequence_asked() {
             self.identity.note_sequences();
         }
         self.client.set_running(self.session.is_running());
         // A statement that had to get a server first began when it asked for one.
-        if self.asked_at.is_none() && relay.server.is_some() && self.session.more_to_come() {
+        if self.asked_at.is_none() && self.relay.server.is_some() && self.session.more_to_come() {
             self.asked_at = Some(Instant::now());
         }
         if let Some(database) = self.session.take_dropped_database() {
             // DROP DATABASE itself waits a few seconds for the others to be gone (CountOtherDBBackends()).
             self.worker.shared.registry.retire_database(&database);
         }
-        let sent = relay.push_to_server(dealt_with).await;
+        let sent = self.relay.push_to_server(dealt_with).await;
         self.count_sent();
         if sent.is_err() {
             self.server_lost(None)?;
         }
         Ok(step)
+    }
+
+    /// Has the session decide something, with what it shares with the other sessions of the worker.
+    fn think<T>(&mut self, decide: impl FnOnce(&mut Session, &mut Relay, &mut Context<'_>) -> T) -> T {
+        let schema_generation = self.catalog.schema_generation();
+        let loaded = self.catalog.loaded();
+        let mut brain = self.worker.brain();
+        let brain = &mut *brain;
+        let mut context = Context {
+            classifier: &mut brain.classifier,
+            statements: &mut brain.statements,
+            catalog: loaded.as_deref().and_then(|loaded| loaded.at(schema_generation)),
+            paths: &mut brain.paths,
+            schema_generation,
+            prepared_limit: self.settings.prepared_statements,
+            split: self.settings.split,
+            keeps_sequences: self.identity.keeps_sequences(),
+        };
+        decide(&mut self.session, &mut self.relay, &mut context)
     }
 
     /// Waits until a side has something, and deals with what the server sent.
@@ -298,22 +302,23 @@ impl ClientTask {
         Ok(())
     }
 
-    /// Gives up a server on a standby and shows the requests again that it was at, for another to run; false if they are
-    /// not such as can be run again.
+    /// Gives up the server and shows the requests again that it was at, for another to run; false if they are not such
+    /// as can be run again: those of a standby, or a plain read.
     fn run_lost_read_again(&mut self) -> bool {
-        let relay = &mut self.relay;
-        let Some(server) = relay.server.as_ref().filter(|server| server.in_hot_standby() == Some(true))
-        else {
+        let Some(server) = &self.relay.server else { return false };
+        let (node, standby) = (server.node, server.in_hot_standby() == Some(true));
+        if !standby && !self.think(|session, _, context| session.is_reading(context)) {
             return false;
-        };
-        let node = server.node;
+        }
+        let relay = &mut self.relay;
         let input = relay.from_server.filled();
-        let Some(requests) = self.session.server_lost_on_standby(input, &mut relay.to_client) else {
+        let Some(requests) = self.session.take_requests_back(input, &mut relay.to_client) else {
             return false;
         };
         self.drop_server();
-        tracing::debug!(event = "read.again", pid = self.client.pid, reason = ?Healing::StandbyLost);
-        self.worker.metrics.healed(Healing::StandbyLost as usize);
+        let healing = if standby { Healing::StandbyLost } else { Healing::PrimaryLost };
+        tracing::debug!(event = "read.again", pid = self.client.pid, reason = ?healing);
+        self.worker.metrics.healed(healing as usize);
         // Other connections to it may not be seen to be dead yet, and a read is run again only once.
         self.reads = Reads { home: None, lost: Some(node) };
         self.relay.from_client.prepend(&requests);

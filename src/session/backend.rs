@@ -303,7 +303,7 @@ impl Session {
             None => {}
             Some(Internal::Settings) => {
                 server.applied = self.parameters.current().clone();
-                self.busy = false;
+                self.busy = !self.pipeline.is_empty();
                 // The client's request comes now.
                 return Ok(false);
             }
@@ -312,7 +312,9 @@ impl Session {
                 self.busy = false;
             }
             Some(Internal::Reapply) => self.busy = false,
-            Some(Internal::Helper | Internal::Parting) => self.busy &= !self.pipeline.is_empty(),
+            Some(Internal::Helper | Internal::Parting | Internal::Failing) => {
+                self.busy &= !self.pipeline.is_empty();
+            }
             Some(Internal::Replay) => return Err(self.replay_begins()),
         }
         Ok(true)

@@ -44,6 +44,8 @@ impl Session {
                 self.pinned = self.pinned.union(pins::ASKABLE);
                 return Ok(false);
             }
+            // That was the purpose.
+            Some(Internal::Failing) => return Ok(false),
             _ => self.failed = true,
         }
         let own = head.own.as_ref().and_then(|own| own.refusal(head.completed));

@@ -100,6 +100,10 @@ impl Session {
                 return (at, if done { FrontendStep::Terminate } else { FrontendStep::Busy });
             }
             let Some(server) = server.as_deref_mut() else {
+                if let Some(length) = self.answer_bereft(head, &input[at..], context, to_client) {
+                    at += length;
+                    continue;
+                }
                 if let Some(length) = self.group_alone(&input[at..], context, to_client) {
                     at += length;
                     continue;
@@ -191,7 +195,7 @@ impl Session {
         }
         match head.tag {
             tag::SYNC if !attached => {
-                write::ready_for_query(to_client.write(&[]), b'I');
+                write::ready_for_query(to_client.write(&[]), self.status.byte());
                 true
             }
             tag::FLUSH if !attached => true,

@@ -21,12 +21,14 @@ pub enum Healing {
     Conflict,
     /// The standby is gone.
     StandbyLost,
+    /// The primary is gone, and it was proven to be a plain read.
+    PrimaryLost,
 }
 
 impl Healing {
     /// The names they are counted under, each at the place of its number.
-    pub const NAMES: [&'static str; 5] =
-        ["writes", "unlogged", "serializable", "recovery_conflict", "standby_lost"];
+    pub const NAMES: [&'static str; 6] =
+        ["writes", "unlogged", "serializable", "recovery_conflict", "standby_lost", "primary_lost"];
 
     /// Tells whether the next statement of the shape would meet the same.
     fn is_lasting(self) -> bool {
@@ -42,7 +44,7 @@ impl Healing {
                 Some(Reason::Statement(NeedsPrimary::Learned))
             }
             Healing::Conflict => Some(Reason::RecoveryConflict),
-            Healing::StandbyLost => None,
+            Healing::StandbyLost | Healing::PrimaryLost => None,
         }
     }
 }

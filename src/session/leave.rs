@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::machine::{Answering, Copying, PoolMode, Session};
+use super::bereft::Bereft;
+use super::machine::{Answering, Context, Copying, PoolMode, Session};
 use super::outbox::Outbox;
 use super::parameters::Parameters;
 use super::pipeline::{Entry, Internal};
@@ -65,14 +66,15 @@ impl Session {
     /// Answers the client for a server that is gone. Returns `Err` with what to tell the client before closing
     /// when the session cannot go on.
     ///
-    /// Statements outside a transaction fail and the session lives; a transaction or a pin was lost with the server.
+    /// Statements outside a transaction fail and the session lives. A transaction is over, and its client hears so at
+    /// what is outstanding or else with its next request. Only state that lived on the server and that the client
+    /// counts on ends the session: the connection's end is how PostgreSQL would tell of it.
     pub fn server_lost(&mut self, error: Option<PgError>, to_client: &mut Outbox) -> Result<(), PgError> {
         let error = error.unwrap_or_else(lost_connection);
-        // What a statement may have left, and nobody has asked about yet, is lost as well.
-        let left = !self.pinned.union(self.suspected).is_empty();
-        let held = self.status != TransactionStatus::Idle || left || self.mode == PoolMode::Session;
+        let in_transaction = self.status != TransactionStatus::Idle;
         let within =
             (self.passing > 0 && !self.discarding) || (self.answering.bytes > 0 && self.answering.to_client);
+        let held = !self.lost_state(in_transaction).is_empty() || self.mode == PoolMode::Session;
         let told = self.failed;
         self.healing = None;
         self.forget_checkout();
@@ -80,18 +82,47 @@ impl Session {
             return Err(PgError { severity: Severity::Fatal, ..error });
         }
         let entries: Vec<Entry> = self.pipeline.drain().collect();
-        self.fail_entries(&entries, told, &PgError { severity: Severity::Error, ..error }, to_client);
+        let error = PgError { severity: Severity::Error, ..error };
+        if in_transaction {
+            self.bereft = (self.status == TransactionStatus::Failed).then_some(Bereft::Told);
+            self.fail_transaction(&entries, told, &error, to_client);
+            if self.status != TransactionStatus::Idle {
+                self.bereft.get_or_insert(Bereft::Untold);
+                self.status = TransactionStatus::Failed;
+            }
+        } else {
+            self.fail_entries(&entries, told, &error, to_client);
+        }
         // No server will carry them out, so what they would have changed stays as it was.
         let mut unknown = ServerState::new(Vec::new());
         self.undo(entries.into_iter().rev(), &mut unknown);
         Ok(())
     }
 
-    /// Takes the requests outstanding on a standby that is gone, to be run again on another server: nothing that ran
-    /// there can have changed anything. What waits of the answer in `to_client`, which refers to `input`, is taken back.
+    /// What a session loses with its server beyond the transaction. Of a transaction it is enough to know what
+    /// outlives its rollback; code that cannot be seen is taken not to have left a lock there.
+    fn lost_state(&self, in_transaction: bool) -> SessionState {
+        let suspected = if in_transaction {
+            SessionState(self.suspected.0 & SessionState::ADVISORY_LOCK.0)
+        } else {
+            // What a statement may have left, and nobody has asked about yet, is lost as well.
+            self.suspected
+        };
+        self.pinned.union(suspected)
+    }
+
+    /// Tells whether what is outstanding is one request that is proven to be a plain read, so that it may be run again
+    /// although its server is gone: whatever has become of it there, it has changed nothing.
+    pub fn is_reading(&mut self, context: &mut Context<'_>) -> bool {
+        let request = self.replay.recorded().to_vec();
+        self.is_plain_read(&request, context)
+    }
+
+    /// Takes the requests outstanding on a server that is gone, to be run again on another one: those of a standby, where
+    /// nothing that ran can have changed anything, or a read ([`is_reading`](Self::is_reading)). What waits of the answer in `to_client`, which refers to `input`, is taken back.
     /// `None` if part of it has gone out, or if this is the second time: what
     /// may have brought two servers down must not be tried on a third.
-    pub fn server_lost_on_standby(&mut self, input: &[u8], to_client: &mut Outbox) -> Option<Vec<u8>> {
+    pub fn take_requests_back(&mut self, input: &[u8], to_client: &mut Outbox) -> Option<Vec<u8>> {
         let left = !self.pinned.union(self.suspected).is_empty();
         let held = self.status != TransactionStatus::Idle || left || self.mode == PoolMode::Session;
         if held || self.passing > 0 || self.answering.bytes > 0 {

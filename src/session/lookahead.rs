@@ -82,6 +82,25 @@ impl Session {
         routing::of_text(judgement)
     }
 
+    /// Tells whether `input` is one Query or one whole group, and proven to be a plain read.
+    pub(super) fn is_plain_read(&mut self, input: &[u8], context: &mut Context<'_>) -> bool {
+        let mut at = 0;
+        while let Ok(Some((head, end))) = next_message(input, at) {
+            at = end;
+            if matches!(head.tag, tag::QUERY | tag::SYNC | tag::FUNCTION_CALL) {
+                break;
+            }
+        }
+        if input.is_empty() || at != input.len() {
+            return false;
+        }
+        let need = match input.first() {
+            Some(&tag::QUERY) => self.route_query(input, context).map(Some),
+            _ => self.route_group(input, context),
+        };
+        matches!(need, Ok(Some(Need { reason: Reason::PlainRead, .. })))
+    }
+
     fn route_query(&mut self, input: &[u8], context: &mut Context<'_>) -> Result<Need, Malformed> {
         match next_message(input, 0)? {
             Some((head, end)) if end == head.total => {

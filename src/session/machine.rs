@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::answers::Question;
+use super::bereft::Bereft;
 use super::heal::Healing;
 use super::outbox::Outbox;
 use super::own::Own;
@@ -177,6 +178,8 @@ pub struct Session {
     /// The search path of these settings.
     pub(super) path: Option<(Arc<Settings>, Arc<SearchPath>)>,
     pub(super) replay: Replay,
+    /// The server of the open transaction is gone.
+    pub(super) bereft: Option<Bereft>,
     /// What the shell has answered to the last question.
     pub(super) heard: Option<Box<str>>,
 }
@@ -252,6 +255,7 @@ impl Session {
             schema_in_doubt: false,
             path: None,
             replay: Replay::default(),
+            bereft: None,
             heard: None,
         }
     }
@@ -281,13 +285,13 @@ impl Session {
     pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox) {
         debug_assert!(!self.attached && self.pipeline.is_empty());
         self.attached = true;
-        if server.is_at_settings(self.parameters.current(), &self.identity) {
-            return;
+        if !server.is_at_settings(self.parameters.current(), &self.identity) {
+            match server.sync_sql(self.parameters.current(), &self.identity) {
+                Some(sql) => self.ask(Internal::Settings, &sql, to_server),
+                None => server.applied = self.parameters.current().clone(),
+            }
         }
-        match server.sync_sql(self.parameters.current(), &self.identity) {
-            Some(sql) => self.ask(Internal::Settings, &sql, to_server),
-            None => server.applied = self.parameters.current().clone(),
-        }
+        self.fail_like_client(to_server);
     }
 
     /// Sends a Query of our own; the client waits for it.

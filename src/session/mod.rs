@@ -11,6 +11,7 @@
 mod alone;
 mod answers;
 mod backend;
+mod bereft;
 #[doc(hidden)]
 pub mod exercise;
 mod failure;

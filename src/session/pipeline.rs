@@ -70,6 +70,8 @@ pub enum Internal {
     Parting,
     /// The end of requests that will be run again.
     Replay,
+    /// Bring the server into a failed transaction, where the client is.
+    Failing,
 }
 
 /// A name that changes its meaning with this request, so that it can be undone if the request never runs.

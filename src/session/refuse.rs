@@ -23,7 +23,7 @@ impl Session {
             self.skipping = true;
             return 0;
         }
-        write::ready_for_query(to_client.write(&[]), b'I');
+        write::ready_for_query(to_client.write(&[]), self.status.byte());
         self.discarding = true;
         self.passing = head.total - end;
         end

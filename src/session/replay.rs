@@ -96,6 +96,11 @@ impl Replay {
         self.decided.then(|| self.mark.take().unwrap_or(length))
     }
 
+    /// Returns the requests so far; nothing when they cannot be run again.
+    pub fn recorded(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Takes the requests.
     pub fn take(&mut self) -> Vec<u8> {
         self.recording = false;

@@ -5,6 +5,7 @@
 
 #![allow(dead_code)]
 
+mod bereft;
 mod copy;
 mod extended;
 mod fake;

@@ -253,7 +253,7 @@ impl World {
         let standby = self.clients[client].server.is_some_and(|server| self.servers[server].is_standby());
         self.drop_server(client);
         let it = &mut self.clients[client];
-        if standby && let Some(requests) = it.session.server_lost_on_standby(&[], &mut it.to_client) {
+        if standby && let Some(requests) = it.session.take_requests_back(&[], &mut it.to_client) {
             it.healed.push(Healing::StandbyLost);
             it.unread.splice(..0, requests);
             self.settle(client);
