@@ -85,7 +85,7 @@ keys! {
 
     "routing.split" Kind::Bool, "true", Reload,
         "Whether plain reads outside a transaction go to standbys",
-        "set it to false to send everything to the primary";
+        "false sends all to the primary that does not ask for a standby";
     "routing.zone" Kind::Text, r#""""#, Reload,
         "Where this proxy stands: standbys of the same zone take its reads while there is one",
         "leave it out where all are equally near";

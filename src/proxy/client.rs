@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::state::{Trouble, Worker};
 use crate::pg::SqlState;
 use crate::pool::{Identity, Pool};
-use crate::routing::{InFlight, Need, Reason};
+use crate::routing::{InFlight, Need};
 use crate::session::{BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session, pins};
 use crate::sql::{Lookups, SessionState};
 use crate::telemetry::{Direction, Found};
@@ -116,6 +116,10 @@ impl ClientTask {
             session.frontend(input, server, context, &mut relay.to_server, &mut relay.to_client)
         });
         self.worker.metrics.bytes(Direction::FromClient, dealt_with as u64);
+        match self.session.take_bad_hints() {
+            0 => {}
+            ignored => self.worker.metrics.hints_ignored(u64::from(ignored)),
+        }
         if self.session.take_sequence_asked() {
             self.identity.note_sequences();
         }
@@ -277,7 +281,7 @@ impl ClientTask {
         let (metrics, now) = (&self.worker.metrics, Instant::now());
         metrics.transaction(checkout.node);
         // In all else there may be time that the client took to think.
-        if checkout.need.reason == Reason::PlainRead {
+        if checkout.need.reason.is_proof() {
             let served = now.saturating_duration_since(checkout.attached);
             self.worker.shared.loads.sample(checkout.node, served, now);
         }

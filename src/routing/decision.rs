@@ -1,6 +1,7 @@
 //! Statement to target and reason.
 
-use crate::sql::NeedsPrimary;
+use super::Route;
+use crate::sql::{Hint, NeedsPrimary};
 
 /// Which kind of node a request may run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +31,17 @@ pub enum Reason {
     RecoveryConflict,
     /// The proxy's own to answer; a server only keeps its place, if there must be one.
     OwnAnswer,
+    /// Proven to be a plain read, of a session that asked for a standby: it is not run on the primary instead.
+    AskedRead,
+    /// A comment in the text asks for the node.
+    Hint,
+    /// `bellwether.route` asks for the node.
+    Setting,
 }
 
 impl Reason {
     /// All reasons with the names they are counted under, at the index [`index`](Self::index) returns.
-    pub const NAMES: [&'static str; 27] = [
+    pub const NAMES: [&'static str; 30] = [
         "plain_read",
         "unparsed",
         "writes",
@@ -62,6 +69,9 @@ impl Reason {
         "split_off",
         "recovery_conflict",
         "own_answer",
+        "asked_read",
+        "hint",
+        "setting",
     ];
 
     /// Returns the place of this reason's name in [`NAMES`](Self::NAMES).
@@ -77,12 +87,53 @@ impl Reason {
             Reason::SplitOff => BEHIND + 3,
             Reason::RecoveryConflict => BEHIND + 4,
             Reason::OwnAnswer => BEHIND + 5,
+            Reason::AskedRead => BEHIND + 6,
+            Reason::Hint => BEHIND + 7,
+            Reason::Setting => BEHIND + 8,
         }
     }
 
     /// Returns the name this reason is counted under.
     pub fn name(self) -> &'static str {
         Self::NAMES[self.index()]
+    }
+
+    /// Tells whether what is routed for this reason is proven to be a plain read: it leaves nothing behind, and may be
+    /// run again when its standby is lost.
+    pub fn is_proof(self) -> bool {
+        matches!(self, Reason::PlainRead | Reason::AskedRead | Reason::OwnAnswer)
+    }
+}
+
+/// What the session or a comment in the text asks for, besides the proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Kind of node.
+    pub target: Target,
+    /// Who asks: [`Reason::Hint`] or [`Reason::Setting`].
+    pub by: Reason,
+}
+
+impl Asked {
+    /// Returns what is asked for by the hint in a text, or else by `bellwether.route`; `None` leaves it to the proof.
+    pub fn new(hint: Option<Hint>, route: Route) -> Option<Asked> {
+        let by_hint = match hint {
+            Some(Hint::Primary) => Some(Target::Primary),
+            Some(Hint::Standby) => Some(Target::Standby),
+            Some(Hint::Malformed) | None => None,
+        };
+        let by_setting = match route {
+            Route::Auto => None,
+            Route::Primary => Some(Target::Primary),
+            Route::Standby => Some(Target::Standby),
+        };
+        let hint = by_hint.map(|target| Asked { target, by: Reason::Hint });
+        hint.or(by_setting.map(|target| Asked { target, by: Reason::Setting }))
+    }
+
+    /// Returns the need of what goes where it is asked to without being looked at.
+    pub fn need(self) -> Need {
+        Need { target: self.target, reason: self.by }
     }
 }
 
@@ -102,11 +153,15 @@ impl Need {
     }
 }
 
-/// Decides for one text outside a transaction, by what the catalog made of it.
-pub fn of_text(judgement: Result<(), NeedsPrimary>) -> Need {
-    match judgement {
-        Ok(()) => Need { target: Target::Standby, reason: Reason::PlainRead },
-        Err(needs) => Need::primary(Reason::Statement(needs)),
+/// Decides for one text outside a transaction, by what the catalog made of it and what is asked for.
+pub fn of_text(judgement: Result<(), NeedsPrimary>, asked: Option<Asked>) -> Need {
+    match (judgement, asked) {
+        (Ok(()), Some(Asked { target: Target::Standby, .. })) => {
+            Need { target: Target::Standby, reason: Reason::AskedRead }
+        }
+        (_, Some(asked)) => asked.need(),
+        (Ok(()), None) => Need { target: Target::Standby, reason: Reason::PlainRead },
+        (Err(needs), None) => Need::primary(Reason::Statement(needs)),
     }
 }
 
@@ -126,5 +181,25 @@ mod tests {
         assert_eq!(Reason::OpenGroup.name(), "open_group");
         assert_eq!(Reason::SplitOff.name(), "split_off");
         assert_eq!(Reason::RecoveryConflict.name(), "recovery_conflict");
+        assert_eq!(Reason::Setting.name(), "setting");
+    }
+
+    #[test]
+    fn hints_go_before_the_setting_and_both_before_the_proof() {
+        use Target::{Primary, Standby};
+        let unsafe_ = Err(NeedsPrimary::Function);
+        for (judgement, hint, route, target, reason) in [
+            (Ok(()), None, Route::Auto, Standby, Reason::PlainRead),
+            (unsafe_, None, Route::Auto, Primary, Reason::Statement(NeedsPrimary::Function)),
+            (Ok(()), None, Route::Primary, Primary, Reason::Setting),
+            (Ok(()), None, Route::Standby, Standby, Reason::AskedRead),
+            (unsafe_, None, Route::Standby, Standby, Reason::Setting),
+            (Ok(()), Some(Hint::Primary), Route::Standby, Primary, Reason::Hint),
+            (unsafe_, Some(Hint::Standby), Route::Primary, Standby, Reason::Hint),
+            (unsafe_, Some(Hint::Malformed), Route::Standby, Standby, Reason::Setting),
+            (Ok(()), Some(Hint::Malformed), Route::Auto, Standby, Reason::PlainRead),
+        ] {
+            assert_eq!(of_text(judgement, Asked::new(hint, route)), Need { target, reason });
+        }
     }
 }

@@ -99,6 +99,11 @@ impl Reason {
             Reason::SplitOff => "Splitting is switched off (routing.split).",
             Reason::RecoveryConflict => "A standby cancelled it because what it replays was in its way.",
             Reason::OwnAnswer => "The proxy answers it itself.",
+            Reason::AskedRead => {
+                "It is proven to be a plain read, and a standby was asked for by bellwether.route or a hint."
+            }
+            Reason::Hint => "A comment in it asks for the node (/* bellwether: ... */).",
+            Reason::Setting => "bellwether.route asks for the node.",
         }
     }
 }

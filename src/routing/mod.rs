@@ -12,7 +12,7 @@ mod route;
 mod wishes;
 
 pub use balance::{Ask, Choice, Fallback, NoNode, NoStandby, Policy, choose};
-pub use decision::{Need, Reason, Target, of_text};
+pub use decision::{Asked, Need, Reason, Target, of_text};
 pub use explain::Explanation;
 pub use loads::{InFlight, Load, Loads};
 pub use route::Route;

@@ -74,6 +74,7 @@ impl Session {
         if let Some(question) = self.question(&class, context) {
             return Err(FrontendStep::Ask(question));
         }
+        self.count_hint(&class);
         let answer = self.own_answer(class.clone(), context);
         let out = to_client.write(&[]);
         for (place, effects) in class.statements.iter().enumerate() {

@@ -337,7 +337,8 @@ impl Session {
             return None;
         }
         if !self.suspected.is_empty() {
-            if server.reported("in_hot_standby") == Some("on") {
+            let proven = self.routed.is_some_and(|need| need.reason.is_proof());
+            if proven && server.reported("in_hot_standby") == Some("on") {
                 self.suspected = SessionState::NONE;
             } else {
                 self.ask(Internal::Probe, pins::PROBE, to_server);

@@ -60,10 +60,10 @@ impl Session {
         if !standby || self.status != TransactionStatus::Idle || self.may_have_begun {
             return None;
         }
-        let healing = cause(fields)?;
-        // What was sent there for another reason than proof may be meant to be refused.
-        let proven = self.routed.is_some_and(|need| need.reason == Reason::PlainRead) && !self.is_read_only();
-        (proven || !healing.is_lasting()).then_some(healing)
+        // What asked for a standby is meant to be refused there.
+        let proven = self.routed.is_some_and(|need| need.reason == Reason::PlainRead);
+        let healing = cause(fields).filter(|_| proven)?;
+        (!self.is_read_only() || !healing.is_lasting()).then_some(healing)
     }
 
     /// Notes what failed, for the catalog to learn.

@@ -125,7 +125,9 @@ impl Session {
     pub fn take_requests_back(&mut self, input: &[u8], to_client: &mut Outbox) -> Option<Vec<u8>> {
         let left = !self.pinned.union(self.suspected).is_empty();
         let held = self.status != TransactionStatus::Idle || left || self.mode == PoolMode::Session;
-        if held || self.passing > 0 || self.answering.bytes > 0 {
+        // What is not proven may have done something outside of the database.
+        let proven = self.routed.is_some_and(|need| need.reason.is_proof());
+        if held || !proven || self.passing > 0 || self.answering.bytes > 0 {
             return None;
         }
         let mark = self.replay.rewind_to(to_client.len())?;

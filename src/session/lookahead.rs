@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::frontend::{WHOLE_MESSAGE, next_message};
 use super::heal::Healing;
 use super::machine::{Context, PoolMode, Session};
-use crate::routing::{self, Need, Reason, Target};
+use crate::routing::{self, Asked, Need, Reason, Target};
 use crate::sql::{Classified, NeedsPrimary};
 use crate::wire::frame::{HEAD, Head, Malformed};
 use crate::wire::frontend::{self, tag};
@@ -24,17 +24,12 @@ impl Session {
             return Ok(Some(Need::primary(reason)));
         }
         if self.mode == PoolMode::Session {
-            return Ok(Some(Need::primary(Reason::SessionMode)));
-        }
-        if !context.split {
-            return Ok(Some(Need::primary(Reason::SplitOff)));
-        }
-        if self.wants_serializable() {
-            return Ok(Some(Need::primary(Reason::Statement(NeedsPrimary::SessionState))));
+            // A hint is about one statement, and the server is kept for all that follow.
+            return Ok(Some(self.unseen(Reason::SessionMode)));
         }
         match input.first() {
             Some(&tag::QUERY) => self.route_query(input, context).map(Some),
-            Some(&tag::FUNCTION_CALL) => Ok(Some(Need::primary(Reason::FunctionCall))),
+            Some(&tag::FUNCTION_CALL) => Ok(Some(self.unseen(Reason::FunctionCall))),
             _ => self.route_group(input, context),
         }
     }
@@ -79,7 +74,17 @@ impl Session {
             Some((_, path)) => class.judge(context.catalog, path),
             None => Err(NeedsPrimary::NoCatalog),
         };
-        routing::of_text(judgement)
+        let asked = Asked::new(class.hint, self.wishes().route);
+        match asked {
+            None if !context.split => Need::primary(Reason::SplitOff),
+            None if self.wants_serializable() => Need::primary(Reason::Statement(NeedsPrimary::SessionState)),
+            asked => routing::of_text(judgement, asked),
+        }
+    }
+
+    /// Decides for what cannot be looked at, and would need the primary for `reason`.
+    fn unseen(&self, reason: Reason) -> Need {
+        Asked::new(None, self.wishes().route).map_or(Need::primary(reason), Asked::need)
     }
 
     /// Tells whether `input` is one Query or one whole group, and proven to be a plain read.
@@ -111,20 +116,21 @@ impl Session {
                 }
                 Ok(self.judge(&class, context))
             }
-            _ => Ok(Need::primary(Reason::Statement(NeedsPrimary::Unparsed))),
+            _ => Ok(self.unseen(Reason::Statement(NeedsPrimary::Unparsed))),
         }
     }
 
     fn route_group(&mut self, input: &[u8], context: &mut Context<'_>) -> Result<Option<Need>, Malformed> {
         let mut parsed = Parsed::default();
+        let mut reason = Reason::PlainRead;
         let mut at = 0;
         loop {
             let Some((head, end)) = next_message(input, at)? else {
                 let long = input.len() >= WHOLE_MESSAGE;
-                return Ok(long.then_some(Need::primary(Reason::OpenGroup)));
+                return Ok(long.then(|| self.unseen(Reason::OpenGroup)));
             };
             if end - at < head.total {
-                return Ok(Some(Need::primary(Reason::OpenGroup)));
+                return Ok(Some(self.unseen(Reason::OpenGroup)));
             }
             let body = &input[at + HEAD..end];
             let need = match head.tag {
@@ -140,20 +146,21 @@ impl Session {
                     let class = self.classify(frontend::query(body)?, context);
                     Some(self.judge(&class, context))
                 }
-                tag::FUNCTION_CALL => Some(Need::primary(Reason::FunctionCall)),
-                tag::FLUSH => Some(Need::primary(Reason::OpenGroup)),
+                tag::FUNCTION_CALL => Some(self.unseen(Reason::FunctionCall)),
+                tag::FLUSH => Some(self.unseen(Reason::OpenGroup)),
                 // Only looked at so that what is malformed is refused at once.
                 tag::DESCRIBE | tag::CLOSE => frontend::target(body).map(|_| None)?,
                 tag::EXECUTE => frontend::execute(body).map(|_| None)?,
                 _ => None,
             };
-            if let Some(need) = need
-                && need.target == Target::Primary
-            {
-                return Ok(Some(need));
+            match need {
+                Some(need) if need.target == Target::Primary => return Ok(Some(need)),
+                // One that is not proven makes the group so.
+                Some(need) if reason.is_proof() && need.reason != Reason::PlainRead => reason = need.reason,
+                _ => {}
             }
             if matches!(head.tag, tag::SYNC | tag::QUERY) {
-                return Ok(Some(Need { target: Target::Standby, reason: Reason::PlainRead }));
+                return Ok(Some(Need { target: Target::Standby, reason }));
             }
             at = end;
         }
@@ -164,7 +171,7 @@ impl Session {
         let class = in_group.or_else(|| self.statements.get(statement).map(|named| &named.statement.class));
         match class.cloned() {
             Some(class) => self.judge(&class, context),
-            None => Need::primary(Reason::Statement(NeedsPrimary::Unparsed)),
+            None => self.unseen(Reason::Statement(NeedsPrimary::Unparsed)),
         }
     }
 }

@@ -182,6 +182,8 @@ pub struct Session {
     pub(super) bereft: Option<Bereft>,
     /// What the shell has answered to the last question.
     pub(super) heard: Option<Box<str>>,
+    /// How many hints could not be followed.
+    pub(super) bad_hints: u32,
 }
 
 /// How far a COPY from the client may have come.
@@ -257,6 +259,7 @@ impl Session {
             replay: Replay::default(),
             bereft: None,
             heard: None,
+            bad_hints: 0,
         }
     }
 
@@ -395,6 +398,11 @@ impl Session {
     /// Takes the name of a database that the client is about to drop: nobody else may be connected to it.
     pub fn take_dropped_database(&mut self) -> Option<Box<str>> {
         self.drops_database.take()
+    }
+
+    /// Takes the number of hints that could not be followed.
+    pub fn take_bad_hints(&mut self) -> u32 {
+        std::mem::take(&mut self.bad_hints)
     }
 
     /// Takes the client's messages that are to be shown to [`frontend`](Self::frontend) again.

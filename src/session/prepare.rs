@@ -30,6 +30,7 @@ impl Session {
             return Ok(());
         }
         let (statement, generation) = self.intern(turn.context, parse);
+        self.count_hint(&statement.class);
         let named = Named { statement: statement.clone(), generation, round: self.round, told: None };
         let before = self.statements.replace(parse.name, Some(named));
         let renamed = Some(Renamed { name: parse.name.into(), before });

@@ -3,7 +3,7 @@
 use super::frontend::{Turn, unparsed};
 use super::machine::{Session, changes_parsing, matters};
 use super::pipeline::{Entry, Internal, Renamed, Request};
-use crate::sql::{Classified, Discard, Effects, Prepared, SessionState, SettingChange};
+use crate::sql::{Classified, Discard, Effects, Hint, Prepared, SessionState, SettingChange};
 use crate::wire::frame::Malformed;
 use crate::wire::frontend;
 use crate::wire::write;
@@ -17,6 +17,7 @@ impl Session {
             let text = frontend::query(turn.body())?;
             let class = turn.class.take().unwrap_or_else(|| self.classify(text, turn.context));
             shape = class.shape();
+            self.count_hint(&class);
             self.before_sequences(&class, turn, within);
             self.note_dropped_database(&class);
             matters(&class).then_some(class)
@@ -63,6 +64,11 @@ impl Session {
         let own = self.own_portal(&portal.class, turn);
         self.send(turn, Entry { class: Some(portal.class), own, bound: portal.bound, holds_back, ..entry });
         Ok(())
+    }
+
+    /// Counts a hint that cannot be followed.
+    pub(super) fn count_hint(&mut self, class: &Classified) {
+        self.bad_hints += u32::from(class.hint == Some(Hint::Malformed));
     }
 
     fn note_dropped_database(&mut self, class: &Classified) {

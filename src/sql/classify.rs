@@ -3,12 +3,20 @@
 use super::catalog::Judged;
 use super::effects::{Classified, Effects};
 use super::findings::Findings;
+use super::hint;
 use super::own::{self, Own, OwnAct};
 use super::parse;
 use super::uses::{Collector, Uses};
 
 /// Classifies a Query text or the text of a prepared statement.
 pub(super) fn classify(text: &[u8], standard_conforming_strings: bool) -> Classified {
+    Classified {
+        hint: hint::find(text, standard_conforming_strings),
+        ..read(text, standard_conforming_strings)
+    }
+}
+
+fn read(text: &[u8], standard_conforming_strings: bool) -> Classified {
     let Some(statements) = parse::parse(text, standard_conforming_strings) else {
         return own::explain_route(text).map_or_else(Classified::unparsed, |from| explains(text, from));
     };
@@ -19,7 +27,15 @@ pub(super) fn classify(text: &[u8], standard_conforming_strings: bool) -> Classi
         statements.into_iter().map(|Findings { effects, uses, .. }| (effects, uses)).unzip();
     // Where the answer is settled the names are of no more use.
     let uses = if firm { Uses::default() } else { Collector::finish(uses) };
-    Classified { statements: effects.into(), plain_read, firm, uses, parsed: true, judged: Judged::default() }
+    Classified {
+        statements: effects.into(),
+        plain_read,
+        firm,
+        uses,
+        parsed: true,
+        hint: None,
+        judged: Judged::default(),
+    }
 }
 
 /// Returns what EXPLAIN ROUTE is, of the SQL from `from` on.

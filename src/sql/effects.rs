@@ -1,6 +1,7 @@
 //! What one statement does, flat: no tree, no parser type leaves the group.
 
 use super::catalog::{Catalog, Judged, SearchPath, Shape};
+use super::hint::Hint;
 use super::own::Own;
 use super::uses::Uses;
 
@@ -21,6 +22,8 @@ pub struct Classified {
     /// Whether the grammar took it. What it did not take goes to the primary unchanged, and afterwards the
     /// session is checked for state it may have left on the server.
     pub parsed: bool,
+    /// What the comments around the text ask of routing.
+    pub hint: Option<Hint>,
     /// What catalogs have said of it.
     pub(super) judged: Judged,
 }
@@ -67,6 +70,7 @@ impl Classified {
             firm: true,
             uses: Uses::default(),
             parsed: false,
+            hint: None,
             judged: Judged::default(),
         }
     }

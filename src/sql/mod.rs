@@ -12,6 +12,7 @@ mod effects;
 mod encoding;
 mod explain;
 mod findings;
+mod hint;
 mod names;
 mod own;
 mod parse;
@@ -28,5 +29,6 @@ pub use effects::{
 };
 pub use encoding::hides_ascii;
 pub use explain::{Finding, explain};
+pub use hint::Hint;
 pub use own::{OWN_PREFIX, Own, OwnAct};
 pub use uses::Uses;

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::hint::skip_blank;
+
 /// What the names of the proxy's own settings begin with.
 pub const OWN_PREFIX: &str = "bellwether.";
 
@@ -54,40 +56,13 @@ pub(super) fn explain_route(text: &[u8]) -> Option<usize> {
     let from = skip_blank(text, at);
     let at = keyword(text, from, b"route").filter(|_| from > at)?;
     let from = skip_blank(text, at);
-    (from > at && from < text.len()).then_some(from)
+    // A comment belongs to the SQL: it may be a hint.
+    (from > at && from < text.len()).then_some(at)
 }
 
 fn keyword(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
     let end = at + word.len();
     text.get(at..end).filter(|found| found.eq_ignore_ascii_case(word)).map(|_| end)
-}
-
-/// Passes over blanks and comments, which may be nested (`scan.l`).
-fn skip_blank(text: &[u8], mut at: usize) -> usize {
-    loop {
-        match text.get(at..).unwrap_or_default() {
-            [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => at += 1,
-            [b'-', b'-', rest @ ..] => {
-                at += 2 + rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
-            }
-            [b'/', b'*', rest @ ..] => at += 2 + comment(rest),
-            _ => return at,
-        }
-    }
-}
-
-/// Returns the length of a comment whose beginning has been read.
-fn comment(text: &[u8]) -> usize {
-    let (mut at, mut depth) = (0, 1);
-    while depth > 0 {
-        match text.get(at..).unwrap_or_default() {
-            [b'*', b'/', ..] => (at, depth) = (at + 2, depth - 1),
-            [b'/', b'*', ..] => (at, depth) = (at + 2, depth + 1),
-            [_, ..] => at += 1,
-            [] => return at,
-        }
-    }
-    at
 }
 
 #[cfg(test)]
@@ -107,9 +82,12 @@ mod tests {
     #[test]
     fn explain_route_is_found_whatever_stands_around_it() {
         for (text, rest) in [
-            ("explain route select 1", Some("select 1")),
-            ("  -- why\nEXPLAIN/* a /* b */ */Route\n--\nselect 1; select 2", Some("select 1; select 2")),
-            ("explain route/**/x", Some("x")),
+            ("explain route select 1", Some(" select 1")),
+            (
+                "  -- why\nEXPLAIN/* a /* b */ */Route\n--\nselect 1; select 2",
+                Some("\n--\nselect 1; select 2"),
+            ),
+            ("explain route/**/x", Some("/**/x")),
             ("explain route", None),
             ("explain router select 1", None),
             ("explainroute select 1", None),
@@ -119,7 +97,7 @@ mod tests {
         ] {
             assert_eq!(explain_route(text.as_bytes()).map(|at| &text[at..]), rest, "{text}");
         }
-        assert_eq!(acts("explain route selec"), [Some(OwnAct::ExplainRoute((*b"selec").into()))]);
+        assert_eq!(acts("explain route selec"), [Some(OwnAct::ExplainRoute((*b" selec").into()))]);
     }
 
     #[test]

@@ -24,10 +24,14 @@ type Strings = CastNodeList<nodes::String>;
 /// sessions wait for; longer texts are bulk loads, which go to the primary in any case.
 pub(super) const LONGEST_TEXT: usize = 1 << 20;
 
+/// Longest run of characters that operators are made of. The scanner takes such a run as a whole, finds the beginning of
+/// a comment in it, and starts again two characters further on: a text of nothing but `/*` would take it minutes.
+const LONGEST_RUN: usize = 1024;
+
 /// Returns the findings of each statement in order, or `None` if the text cannot be read: refused by the grammar,
 /// too long, not UTF-8, or (with `standard_conforming_strings` off) holding a backslash.
 pub(super) fn parse(text: &[u8], standard_conforming_strings: bool) -> Option<Vec<Findings>> {
-    if text.len() > LONGEST_TEXT {
+    if text.len() > LONGEST_TEXT || longest_run(text) > LONGEST_RUN {
         return None;
     }
     // The crate always reads with the setting on. Without a backslash both readings are the same.
@@ -63,6 +67,14 @@ pub(super) fn read(text: &str) -> Option<Vec<Findings>> {
         findings
     });
     Some(statements.collect())
+}
+
+fn longest_run(text: &[u8]) -> usize {
+    if text.len() <= LONGEST_RUN {
+        return 0;
+    }
+    let operators = |byte: &u8| b"~!@#^&|`?+-*/%<>=".contains(byte);
+    text.split(|byte| !operators(byte)).map(<[u8]>::len).max().unwrap_or(0)
 }
 
 /// Returns where a statement stands in a text of `length` bytes.

@@ -46,6 +46,7 @@ pub(super) struct Slots {
     pub(super) prepared: usize,
     pub(super) classification: usize,
     pub(super) settings_synced: usize,
+    pub(super) hints_ignored: usize,
     /// Number of routes, of rules.
     pub(super) routes: usize,
     pub(super) rules: usize,
@@ -141,6 +142,11 @@ pub(super) fn lay_out(names: &Names) -> (Table, Slots) {
         settings_synced: table.counter(
             "settings_synced",
             "Times a server's settings had to be brought to a session's.",
+            vec![],
+        ),
+        hints_ignored: table.counter(
+            "hints_ignored",
+            "Comments that look like a routing hint and cannot be followed.",
             vec![],
         ),
         routes: names.routes.len(),

@@ -257,6 +257,12 @@ impl Worker {
         self.cells.add(self.slots.classification + found as usize, count);
     }
 
+    /// Hints came that cannot be followed.
+    #[cold]
+    pub fn hints_ignored(&self, count: u64) {
+        self.cells.add(self.slots.hints_ignored, count);
+    }
+
     /// A server's settings were brought to a session's.
     pub fn settings_synced(&self) {
         self.cells.add(self.slots.settings_synced, 1);

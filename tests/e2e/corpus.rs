@@ -18,6 +18,8 @@ pub enum Expected {
         /// The answer is never twice the same.
         varies: bool,
     },
+    /// To a standby for another reason than proof, so that the answers are not compared.
+    Asked(&'static str),
     /// To the primary, for this reason.
     Primary(&'static str),
 }
@@ -36,9 +38,10 @@ pub fn cases() -> Vec<Case> {
             let expected = match expected {
                 "standby" => Expected::Standby { varies: false },
                 "standby, varies" => Expected::Standby { varies: true },
-                other => match other.strip_prefix("primary: ") {
-                    Some(reason) => Expected::Primary(reason),
-                    None => panic!("line {line} of the corpus: {other:?} is no expectation"),
+                other => match other.split_once(": ") {
+                    Some(("standby", reason)) => Expected::Asked(reason),
+                    Some(("primary", reason)) => Expected::Primary(reason),
+                    _ => panic!("line {line} of the corpus: {other:?} is no expectation"),
                 },
             };
             cases.push(Case { line, path, text, expected });

@@ -60,6 +60,7 @@ fn misrouted(story: &Story, cases: &[Case]) -> String {
         let found = moved.map_or("nowhere".to_owned(), |(series, _)| series.clone());
         let expected = match case.expected {
             Expected::Standby { .. } => "standby: plain_read".to_owned(),
+            Expected::Asked(reason) => format!("standby: {reason}"),
             Expected::Primary(reason) => format!("primary: {reason}"),
         };
         if found != expected {

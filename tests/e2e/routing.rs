@@ -1,5 +1,6 @@
 //! Where statements go: plain reads spread over the standbys, everything else to the primary.
 
+use crate::story::Story;
 use crate::support::{Bench, eventually};
 
 const WHERE: &str = "SELECT current_setting('cluster_name')";
@@ -50,4 +51,35 @@ fn a_promotion_by_someone_else_is_followed() {
         bench.try_sql("INSERT INTO t VALUES (1)").is_ok()
     });
     assert_eq!(bench.cluster.sql("b", "SELECT pg_is_in_recovery(), count(*) >= 1 FROM t").unwrap(), "f|t");
+}
+
+#[test]
+fn hints_and_the_setting_say_where() {
+    let story = Story::with(2, &[]);
+    let mut client = story.client();
+    assert_eq!(client.sql(WHERE), "b");
+    for (asked, node) in [("primary", "a"), ("standby", "b")] {
+        assert_eq!(client.sql(&format!("/* bellwether: {asked} */ {WHERE}")), node);
+        assert_eq!(client.extended(&format!("{WHERE} -- bellwether: {asked}"), &[]), node);
+        client.sql(&format!("SET bellwether.route = '{asked}'"));
+        assert_eq!(client.sql(WHERE), node);
+        let other = if node == "a" { ("standby", "b") } else { ("primary", "a") };
+        assert_eq!(client.sql(&format!("{WHERE} /* bellwether: {} */", other.0)), other.1);
+        let startup = format!("-c bellwether.route={asked}");
+        assert_eq!(story.client_with(&[("options", &startup)]).sql(WHERE), node);
+    }
+    // What is no plain read goes there too, and the standby's error is the answer.
+    assert_eq!(client.sql("SELECT pg_is_in_recovery()"), "t");
+    assert_eq!(client.fails("CREATE TABLE t (n int)").code, "25006");
+    assert_eq!(client.fails("BEGIN; CREATE TABLE t (n int)").code, "25006");
+    client.sql("ROLLBACK");
+    // A lock that is left there keeps the session there, and is gone with the session's interest in it.
+    client.sql("SELECT pg_advisory_lock(7)");
+    eventually("the lock is found", || story.pinned("advisory_lock") == 1.0);
+    client.sql("SELECT pg_advisory_unlock(7)");
+    eventually("it is gone", || story.pinned("advisory_lock") == 0.0);
+    client.sql("RESET bellwether.route");
+    assert_eq!(client.sql("SELECT pg_is_in_recovery()"), "f");
+    client.sql("CREATE TABLE t (n int) /* bellwether: nowhere */");
+    assert_eq!(story.metric("bellwether_hints_ignored_total"), 1.0);
 }

@@ -176,6 +176,8 @@ pub fn matches(shown: &[String], expected: &str) -> bool {
     shown.len() == expected.len()
         && shown.iter().zip(&expected).all(|(shown, expected)| {
             shown == expected
-                || matches!(&expected[..2], "E:" | "N:") && expected.len() == 7 && shown.starts_with(expected)
+                || matches!(expected.get(..2), Some("E:" | "N:"))
+                    && expected.len() == 7
+                    && shown.starts_with(expected)
         })
 }

@@ -144,6 +144,92 @@ fn splitting_may_be_off_or_of_no_use() {
 }
 
 #[test]
+fn hints_say_where_in_both_protocols() {
+    needs(query("/* bellwether: primary */ select 1"), Target::Primary, "hint");
+    needs(query("select 1 -- bellwether: primary"), Target::Primary, "hint");
+    needs(query("/* bellwether: standby */ select f()"), Target::Standby, "hint");
+    needs(query("select 1 /* Bellwether: Standby */"), Target::Standby, "asked_read");
+    needs(query("select '/* bellwether: primary */'"), Target::Standby, "plain_read");
+    let (primary, standby) =
+        (once("/* bellwether: primary */ select 1"), once("select f() /*bellwether:standby*/"));
+    needs([&primary[..], &sync()].concat(), Target::Primary, "hint");
+    needs([&standby[..], &sync()].concat(), Target::Standby, "hint");
+    // A hint is about its own text.
+    needs([&standby[..], &primary, &sync()].concat(), Target::Primary, "hint");
+    needs([&standby[..], &once("select f()"), &sync()].concat(), Target::Primary, "function");
+    needs([&once("select 1"), &standby[..], &once("select 2"), &sync()].concat(), Target::Standby, "hint");
+}
+
+#[test]
+fn a_hint_stays_with_its_prepared_statement() {
+    every_cut(|world| {
+        world.says(&[parse("p", "/* bellwether: primary */ select 1"), sync()].concat(), "1, Z:I");
+        world.says(&[run("p", &[]), sync()].concat(), "2, D:1, C:SELECT 1, Z:I");
+        assert!(world.clients[0].needs.iter().all(|need| need.reason == Reason::Hint));
+        world.forget();
+    });
+}
+
+#[test]
+fn hints_that_say_nothing_clear_are_counted() {
+    every_cut(|world| {
+        world.says(&query("/* bellwether: replica */ select 1"), "T:c, D:1, C:SELECT 1, Z:I");
+        check(world, 0, Target::Standby, "plain_read");
+        world.send(&[once("/* bellwether: primary */ select 1 /* bellwether: standby */"), sync()].concat());
+        assert_eq!(world.clients[0].session.take_bad_hints(), 2);
+        assert_eq!(world.clients[0].session.take_bad_hints(), 0);
+        world.forget();
+    });
+}
+
+#[test]
+fn the_setting_says_where_until_it_is_reset() {
+    every_cut(|world| {
+        let mut reason = |bytes: Vec<u8>| {
+            world.clients[0].needs.clear();
+            world.send(&bytes);
+            let Need { target, reason } = world.clients[0].needs[0];
+            (target, reason.name())
+        };
+        let set = |route: &str| query(&format!("set bellwether.route = '{route}'; select 1"));
+        reason(set("primary"));
+        assert_eq!(reason(query("select 1")), (Target::Primary, "setting"));
+        assert_eq!(reason(query("select 1 -- bellwether: standby")), (Target::Standby, "asked_read"));
+        assert_eq!(reason([once("select 1"), sync()].concat()), (Target::Primary, "setting"));
+        reason(set("standby"));
+        assert_eq!(reason(query("select nothing()")), (Target::Standby, "setting"));
+        assert_eq!(reason(query("select 1")), (Target::Standby, "asked_read"));
+        assert_eq!(reason(query("selec")), (Target::Standby, "setting"));
+        assert_eq!(reason(function_call(1)), (Target::Standby, "setting"));
+        assert_eq!(
+            reason([once("select 1"), once("select nothing()"), sync()].concat()),
+            (Target::Standby, "setting")
+        );
+        assert_eq!(reason(query("/* bellwether: primary */ select 1")), (Target::Primary, "hint"));
+        reason(set("auto"));
+        assert_eq!(reason(query("select nothing()")), (Target::Primary, "function"));
+        world.forget();
+    });
+}
+
+#[test]
+fn what_asked_for_a_standby_gets_the_standbys_own_error() {
+    every_cut(|world| {
+        let standby = world.add_server(true);
+        world.standby = Some(standby);
+        world.says(&query("set bellwether.route = 'standby'"), "C:SET, Z:I");
+        world.says(&query("insert into t values (1)"), "E:25006, Z:I");
+        world.says(&[once("insert into t values (1)"), sync()].concat(), "1, 2, E:25006, Z:I");
+        assert_eq!(world.clients[0].healed, []);
+        // What may have left something is asked about there too.
+        world.servers[standby].fake.take_log();
+        world.send(&query("select nothing()"));
+        assert!(world.servers[standby].fake.take_log().join(",").contains("<probe>"));
+        world.forget();
+    });
+}
+
+#[test]
 fn a_group_too_long_to_wait_for_goes_to_the_primary() {
     every_cut(|world| {
         let long = format!("select '{}'", "x".repeat(200_000));

@@ -176,6 +176,10 @@ impl Fake {
 
     /// Runs a statement that returns no rows; returns its tag.
     pub(super) fn run(&mut self, statement: &Statement, _values: &[String]) -> Result<String, Failure> {
+        if matches!(statement, Statement::Insert(_)) && self.settings.get("in_hot_standby") == "on" {
+            let what = "cannot execute INSERT in a read-only transaction";
+            return Err(Failure("25006", what.into(), "PreventCommandIfReadOnly"));
+        }
         Ok(match statement {
             Statement::Insert(row) => {
                 self.inserted.push(row.clone());

