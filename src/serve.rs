@@ -14,7 +14,7 @@ use bellwether::coordinator::{self, Login};
 use bellwether::pool::tls::{ServerTls, files::TlsFileError};
 use bellwether::proxy::{self, Proxy, Topology, Trouble};
 use bellwether::telemetry::logging::LevelHandle;
-use bellwether::telemetry::{Metrics, Sources};
+use bellwether::telemetry::{Metrics, Primaries, Sources};
 use bellwether::topology::Thresholds;
 
 use crate::data_plane;
@@ -123,7 +123,10 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
     metrics.set_sources(Sources {
         pools: Some(data_plane::pool_states(registry.clone())),
         busy: Some(workers.busy()),
-        primary_since: Some(Box::new(move || led.primary_since())),
+        primaries: Some(Box::new(move || Primaries {
+            since: led.primary_since(),
+            changes: led.primary_changes(),
+        })),
     });
     info!(cluster = config.cluster.name, nodes = config.nodes.len(), "started");
     while signals.next().await == Wish::Reload {

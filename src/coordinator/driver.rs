@@ -70,6 +70,11 @@ impl Handle {
         self.record.since()
     }
 
+    /// Returns how many changes of the primary were seen since the start.
+    pub fn primary_changes(&self) -> u64 {
+        self.record.count()
+    }
+
     /// Returns the changes of the primary seen since the start, newest first; old ones are forgotten.
     pub fn past_primaries(&self) -> Vec<Led> {
         self.record.changes()

@@ -48,6 +48,8 @@ pub(super) struct Record {
 struct Past {
     /// Newest first, at most [`KEPT`].
     changes: VecDeque<Led>,
+    /// How many there were, the forgotten ones included.
+    count: u64,
     /// When the present term was first seen, and its number.
     since: Option<(SystemTime, u64)>,
     /// The last primary and when it was lost, while there is none.
@@ -100,8 +102,13 @@ impl Record {
                 reason: reason.clone(),
             };
             past.changes.push_front(led);
+            past.count += 1;
             past.changes.truncate(KEPT);
         }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        lock(&self.past).count
     }
 
     pub(super) fn since(&self) -> Option<SystemTime> {

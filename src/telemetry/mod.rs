@@ -22,4 +22,4 @@ pub use families::Names;
 pub use health::Health;
 pub use leadership::{HoldEnd, Kind, Leadership, Mode, Outcome, Step, StoreCall, StoreFailure};
 pub use metrics::{Direction, Format, Found, Metrics, NoServer, Worker};
-pub use sources::{PoolState, Sources};
+pub use sources::{PoolState, Primaries, Sources};

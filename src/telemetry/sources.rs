@@ -12,8 +12,17 @@ pub struct Sources {
     pub pools: Option<Box<dyn Fn() -> Vec<PoolState> + Send>>,
     /// How long each worker thread has been busy since it started.
     pub busy: Option<Box<dyn Fn() -> Vec<Duration> + Send>>,
-    /// Since when the present primary has been seen to lead; `None` before the first.
-    pub primary_since: Option<Box<dyn Fn() -> Option<SystemTime> + Send>>,
+    /// Who has seen primaries come and go.
+    pub primaries: Option<Box<dyn Fn() -> Primaries + Send>>,
+}
+
+/// What was seen of primaries since this process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Primaries {
+    /// Since when the present one has been seen to lead in its term; `None` before the first.
+    pub since: Option<SystemTime>,
+    /// How often it changed, or its timeline did.
+    pub changes: u64,
 }
 
 impl fmt::Debug for Sources {

@@ -17,7 +17,7 @@ pub(super) fn topology(snapshot: &Snapshot, sources: &Sources) -> Vec<Values> {
         let value = |view: &NodeView| Some((vec![("node", view.node.name.to_string())], read(view)?));
         Values::gauges(name, help, snapshot.nodes.iter().filter_map(value))
     };
-    let since = sources.primary_since.as_ref().and_then(|since| since());
+    let primaries = sources.primaries.as_ref().map(|primaries| primaries()).unwrap_or_default();
     vec![
         per_node("node_up", "Whether the node answers its probes.", &|view| {
             Some(flag(!matches!(view.role, Role::Unknown { .. })))
@@ -61,8 +61,13 @@ pub(super) fn topology(snapshot: &Snapshot, sources: &Sources) -> Vec<Values> {
         Values::single(
             "primary_since_timestamp_seconds",
             "When the present primary was first seen to lead in its term; 0 before the first.",
-            since.map_or(0.0, seconds),
+            primaries.since.map_or(0.0, seconds),
         ),
+        Values {
+            name: "primary_changes",
+            help: "Times another node was seen to become the primary, or the same one on another timeline.",
+            series: vec![(Vec::new(), Value::Counter(primaries.changes))],
+        },
     ]
 }
 

@@ -55,7 +55,10 @@ fn metrics() -> Metrics {
     metrics.set_sources(Sources {
         pools: Some(Box::new(|| vec![pool(1, "b", "app", 2), pool(1, "b", "shop", 3)])),
         busy: Some(Box::new(|| vec![Duration::from_millis(1500)])),
-        primary_since: Some(Box::new(|| Some(UNIX_EPOCH + Duration::from_secs(7)))),
+        primaries: Some(Box::new(|| Primaries {
+            since: Some(UNIX_EPOCH + Duration::from_secs(7)),
+            changes: 2,
+        })),
     });
     metrics
 }
@@ -148,6 +151,7 @@ fn the_snapshot_and_the_pools_are_shown() {
         "bellwether_checkout_oldest_seconds 0.3",
         "bellwether_worker_busy_seconds_total{worker=\"0\"} 1.5",
         "bellwether_primary_since_timestamp_seconds 7.0",
+        "bellwether_primary_changes_total 2",
         "bellwether_stray_primaries 0.0",
         "bellwether_node_wal_bytes{node=\"a\"} 513.0",
         "bellwether_config_reload_success 1.0",

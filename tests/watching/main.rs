@@ -2,6 +2,11 @@
 // The lint is for the pure groups; a test has a clock and threads.
 #![allow(clippy::disallowed_methods)]
 
+mod dashboard;
 mod exposition;
+mod expressions;
+mod live;
+mod prometheus;
 mod promtool;
 mod reference;
+mod rules;

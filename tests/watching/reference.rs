@@ -1,5 +1,6 @@
 //! The metrics of a usual installation: their form, their number, and what docs/metrics.md says of them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,6 +61,11 @@ fn docs_list_every_metric() {
     }
 }
 
+/// Returns the names of all samples, as queries name them.
+pub fn sample_names() -> BTreeSet<String> {
+    families(&text()).into_values().flat_map(|family| family.samples).collect()
+}
+
 fn text() -> String {
     let names = ["a", "b", "c"].map(NodeName::new);
     let view = |id: u16| {
@@ -93,7 +99,7 @@ fn text() -> String {
     metrics.set_sources(Sources {
         pools: Some(Box::new(move || pools(&names))),
         busy: Some(Box::new(|| vec![Duration::from_secs(1); 4])),
-        primary_since: None,
+        primaries: None,
     });
     text_of(&metrics)
 }
