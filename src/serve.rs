@@ -160,6 +160,7 @@ fn watched(topology: coordinator::Handle) -> Topology {
     Topology {
         snapshot: topology.cell(),
         changes: topology.watch(),
+        gate: proxy::gate::Gate::unguarded(),
         report: Box::new(move |trouble| {
             topology.hint(match trouble {
                 Trouble::Unreachable(node) => coordinator::Hint::ConnectFailed(node),

@@ -47,6 +47,8 @@ codes! {
     UNDEFINED_OBJECT = b"42704";
     /// `duplicate_prepared_statement`
     DUPLICATE_PREPARED_STATEMENT = b"42P05";
+    /// `statement_completion_unknown`: done on the primary, and perhaps nowhere else.
+    STATEMENT_COMPLETION_UNKNOWN = b"40003";
     /// `serialization_failure`; also recovery conflicts on a standby.
     SERIALIZATION_FAILURE = b"40001";
     /// `deadlock_detected`; also between a standby's reads and what it replays.

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::cancel::CancelHandle;
 use super::checkout::Pool;
 use super::core::{Home, Lease};
+use super::cut::Cuttable;
 use super::registry::Permit;
 use super::stream::Stream;
 use crate::session::ServerState;
@@ -33,6 +34,10 @@ pub struct Server {
     pub cancel: Arc<CancelHandle>,
     /// When it was connected.
     pub created_at: Instant,
+    /// The term under which it was found to be the primary's; 0 for none.
+    pub verified: u64,
+    /// Its place among those that can be cut, in a process that may have to. Ends before the socket does.
+    _cuttable: Option<Cuttable>,
     lease: Lease,
     /// Counts towards limits shared between pools for as long as the connection lives.
     permit: Option<Permit>,
@@ -50,17 +55,20 @@ pub(super) struct Connected {
     pub node: NodeId,
     pub lease: Lease,
     pub permit: Permit,
+    pub cuttable: Option<Cuttable>,
 }
 
 impl Server {
     pub(super) fn new(parts: Connected, now: Instant) -> Box<Self> {
-        let Connected { stream, state, cancel, node, lease, permit } = parts;
+        let Connected { stream, state, cancel, node, lease, permit, cuttable } = parts;
         Box::new(Server {
             stream,
             state,
             node,
             cancel: Arc::new(cancel),
             created_at: now,
+            verified: 0,
+            _cuttable: cuttable,
             lease,
             permit: Some(permit),
             pool: None,

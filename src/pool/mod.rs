@@ -12,6 +12,7 @@ mod checkout;
 mod connect;
 mod connection;
 pub mod core;
+mod cut;
 mod desk;
 mod error;
 #[cfg(test)]

@@ -136,7 +136,15 @@ impl Opening {
                 let lease = self.lease.until(now.checked_add(lifetime));
                 let cancel = CancelHandle::new(target);
                 let node = self.pool.node();
-                let parts = Connected { stream, state, cancel, node, lease, permit };
+                let cuttable = match self.pool.shared.cuttable(node, &stream) {
+                    Ok(cuttable) => cuttable,
+                    Err(error) => {
+                        let cause = ConnectFailure::Unreachable(error.to_string());
+                        let node = self.pool.shared.node_name(node);
+                        return self.pool.connect_failed(ConnectError { node, cause }, Some(permit));
+                    }
+                };
+                let parts = Connected { stream, state, cancel, node, lease, permit, cuttable };
                 self.pool.connected(Server::new(parts, now));
             }
             Err(error) => {

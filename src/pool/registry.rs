@@ -1,8 +1,9 @@
 //! All pools: by node, database and user; what they share; and the janitor that does what is due by the clock.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -12,9 +13,11 @@ use super::budget::{Account, Budget};
 use super::checkout::Pool;
 use super::connection::Server;
 use super::core::Home;
+use super::cut::{Cuts, Cuttable};
 use super::error::ConnectFailure;
 use super::identity::{Identities, Identity};
 use super::settings::{Endpoint, Settings};
+use super::stream::Stream;
 use crate::topology::{NodeId, NodeName};
 
 /// Every pool of the process. Dropping it closes all idle servers.
@@ -38,6 +41,7 @@ impl Registry {
             blocked: AtomicUsize::new(0),
             janitor: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
+            cuts: OnceLock::new(),
             start: Instant::now(),
             elapsed_ms: AtomicU64::new(0),
         };
@@ -116,6 +120,21 @@ impl Registry {
         self.of_node(node).iter().for_each(Pool::retire_all);
     }
 
+    /// Keeps a handle of every socket opened from now on, so that [`cut_node`](Self::cut_node) can cut it. Costs a file
+    /// descriptor each.
+    pub fn make_cuttable(&self) {
+        self.shared.cuts.get_or_init(Arc::default);
+    }
+
+    /// Ends all connections to `node` at once: sockets in use are shut where they are, idle ones closed, and those still
+    /// being opened never come into use. Needs [`make_cuttable`](Self::make_cuttable).
+    pub fn cut_node(&self, node: NodeId) {
+        self.retire_node(node);
+        if let Some(cuts) = self.shared.cuts.get() {
+            cuts.cut(node);
+        }
+    }
+
     /// Closes the connections of `user`, idle ones now and the others at their release: its credentials changed.
     pub fn retire_user(&self, user: &str) {
         let of_user = |pool: &Arc<Pool>| **pool.identity().user() == *user;
@@ -192,6 +211,8 @@ pub(super) struct Shared {
     blocked: AtomicUsize,
     janitor: AtomicUsize,
     next_id: AtomicU64,
+    /// Sockets that can be cut, if any must be.
+    cuts: OnceLock<Arc<Cuts>>,
     start: Instant,
     elapsed_ms: AtomicU64,
 }
@@ -218,6 +239,11 @@ impl Shared {
 
     pub fn endpoint(&self, node: NodeId) -> Option<Arc<Endpoint>> {
         self.nodes.load().get(&node).cloned()
+    }
+
+    /// Makes the socket one that can be cut, where there is need for that.
+    pub fn cuttable(&self, node: NodeId, stream: &Stream) -> io::Result<Option<Cuttable>> {
+        self.cuts.get().map(|cuts| cuts.add(node, stream)).transpose()
     }
 
     pub fn node_name(&self, node: NodeId) -> NodeName {

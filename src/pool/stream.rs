@@ -1,6 +1,7 @@
 //! One socket, plain or TLS, towards a client or towards a server.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -74,6 +75,17 @@ impl Stream {
         let mut stream = Pin::new(self);
         if let Poll::Ready(Ok(_)) = stream.as_mut().poll_write(&mut context, bytes) {
             let _ = stream.poll_flush(&mut context);
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Unix(unix) => unix.as_fd(),
+            Stream::Tcp(tcp) => tcp.as_fd(),
+            Stream::TlsClient(tls) => tls.get_ref().0.as_fd(),
+            Stream::TlsServer(tls) => tls.get_ref().0.as_fd(),
         }
     }
 }

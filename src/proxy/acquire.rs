@@ -36,7 +36,13 @@ impl ClientTask {
                 placed => placed.ok(),
             };
             let is_primary = placed.as_ref().is_some_and(|placed| placed.is_primary);
+            let leader = match &placed {
+                Some(placed) if placed.is_primary => self.leader(placed.node),
+                _ => Ok(None),
+            };
             let waited = match &placed {
+                // Nothing may go there now, though it is the primary.
+                Some(_) if leader.is_err() => self.wait_for_server(None, began).await?,
                 Some(placed) => {
                     let pool = self.pool(placed.node);
                     match self.where_it_wrote(&pool, need).or_else(|| pool.try_checkout(self.worker.home)) {
@@ -51,7 +57,14 @@ impl ClientTask {
             };
             match waited {
                 Waited::Server(Ok(server)) if fits(&server, is_primary) => {
-                    self.attach(server, need, placed, began);
+                    let (server, term) = match leader.ok().flatten() {
+                        None => (server, None),
+                        Some(leader) => match self.admit(server, &leader).await {
+                            Some((server, term)) => (server, Some(term)),
+                            None => continue,
+                        },
+                    };
+                    self.attach(server, need, placed, term, began);
                     return self.relay.push_to_server(0).await.or_else(|_| self.lost());
                 }
                 Waited::Server(Ok(server)) => self.not_primary(server).await,
@@ -105,6 +118,8 @@ impl ClientTask {
         let worker = self.worker.clone();
         let mut changes = worker.shared.topology.changes.clone();
         changes.mark_unchanged();
+        let mut turns = worker.shared.gate().turns();
+        turns.mark_unchanged();
         let seen = worker.shared.snapshot().version;
         // What came between choosing the node and listening for changes must not be missed.
         if let Some((pool, _)) = pool
@@ -112,7 +127,7 @@ impl ClientTask {
         {
             return Ok(Waited::TopologyChanged);
         }
-        let patience = self.settings.patience.saturating_sub(began.elapsed());
+        let patience = self.patience(began);
         let checkout = async {
             match pool {
                 Some((pool, patience)) => pool.checkout(worker.home, patience).await,
@@ -135,12 +150,20 @@ impl ClientTask {
             biased;
             server = checkout => Ok(Waited::Server(server)),
             () = moved => Ok(Waited::TopologyChanged),
+            Ok(()) = turns.changed() => Ok(Waited::TopologyChanged),
             () = self.relay.client_gone(&worker.spare) => Err(End::Gone),
             () = tokio::time::sleep(patience), if pool.is_none() => Ok(Waited::TooLong),
         }
     }
 
-    fn attach(&mut self, mut server: Box<Server>, need: Need, placed: Option<Placed>, began: Instant) {
+    fn attach(
+        &mut self,
+        mut server: Box<Server>,
+        need: Need,
+        placed: Option<Placed>,
+        term: Option<u64>,
+        began: Instant,
+    ) {
         let (metrics, now) = (&self.worker.metrics, Instant::now());
         let route = need.target as usize;
         metrics.checked_out(route, now.saturating_duration_since(began));
@@ -155,6 +178,7 @@ impl ClientTask {
         self.checkout = Some(Checkout {
             node: server.node,
             need,
+            term,
             attached: now,
             _in_flight: placed.map(|placed| placed.in_flight),
         });

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::admit::outcome_unknown;
 use super::catalog::DatabaseCatalog;
 use super::clients::Client;
+use super::gate::Underway;
 use super::place::Reads;
 use super::relay::{Event, Relay, Wish};
 use super::settings::Settings;
 use super::state::{Trouble, Worker};
 use crate::pg::SqlState;
 use crate::pool::{Identity, Pool};
-use crate::routing::{InFlight, Need};
+use crate::routing::{InFlight, Need, Reason};
 use crate::session::{BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session, pins};
 use crate::sql::{Lookups, SessionState};
 use crate::telemetry::{Direction, Found};
@@ -53,6 +55,8 @@ pub struct ClientTask {
     /// When the statement under way was asked for.
     pub(super) asked_at: Option<Instant>,
     pub(super) reads: Reads,
+    /// Its part in what is under way on the primary.
+    pub(super) underway: Underway,
     pub(super) pins_counted: SessionState,
     /// Whether the client was told that it is in.
     pub(super) greeted: bool,
@@ -65,6 +69,8 @@ pub struct ClientTask {
 pub(super) struct Checkout {
     pub node: NodeId,
     pub need: Need,
+    /// The term under which it is the primary's, where a gate watches over that.
+    pub term: Option<u64>,
     /// When the request got this server.
     pub attached: Instant,
     /// Has the node count it.
@@ -90,6 +96,9 @@ impl ClientTask {
 
     /// Deals with what has come from the client, then waits for what comes next and deals with that.
     async fn turn(&mut self) -> Result<(), End> {
+        if !self.relay.from_client.is_empty() && !self.may_go_on().await? {
+            return Ok(());
+        }
         match self.frontend().await? {
             FrontendStep::NeedServer(need) => return self.acquire(need).await,
             FrontendStep::Ask(question) => {
@@ -123,7 +132,7 @@ impl ClientTask {
         if self.session.take_sequence_asked() {
             self.identity.note_sequences();
         }
-        self.client.set_running(self.session.is_running());
+        self.client.set_running(self.session.is_running() && !self.session.is_committing());
         // A statement that had to get a server first began when it asked for one.
         if self.asked_at.is_none() && self.relay.server.is_some() && self.session.more_to_come() {
             self.asked_at = Some(Instant::now());
@@ -199,6 +208,9 @@ impl ClientTask {
     }
 
     async fn backend(&mut self) -> Result<(), End> {
+        if !self.may_deliver() {
+            return self.permission_lost();
+        }
         let relay = &mut self.relay;
         let Some(server) = relay.server.as_deref_mut() else { return Ok(()) };
         let input = relay.from_server.filled();
@@ -212,7 +224,7 @@ impl ClientTask {
         if let Some(shape) = self.session.take_learned() {
             self.catalog.learn(shape);
         }
-        self.client.set_running(self.session.is_running());
+        self.client.set_running(self.session.is_running() && !self.session.is_committing());
         // With a server that is lost, what has not been sent may yet be taken back.
         let lost = matches!(step, BackendStep::Lost(_));
         if !lost && !relay.to_client.is_empty() {
@@ -222,6 +234,9 @@ impl ClientTask {
             self.client_gone()?;
         }
         self.count_pins();
+        if self.session.is_idle() {
+            self.underway.end();
+        }
         self.count_sent();
         let runs_again = matches!(step, BackendStep::Replay | BackendStep::RunElsewhere(_));
         if !runs_again && !self.session.more_to_come() {
@@ -262,6 +277,7 @@ impl ClientTask {
     fn release(&mut self) {
         let Some(mut server) = self.relay.server.take() else { return };
         self.client.detach();
+        self.underway.end();
         self.session.detach(&mut server.state);
         self.count_lookups(server.state.take_lookups());
         let clean = self.relay.from_server.is_empty() && self.relay.to_server.is_empty();
@@ -288,7 +304,7 @@ impl ClientTask {
     }
 
     /// Goes on without the server, which is gone or no longer understood.
-    fn server_lost(&mut self, error: Option<PgError>) -> Result<(), End> {
+    pub(super) fn server_lost(&mut self, error: Option<PgError>) -> Result<(), End> {
         if let Some(server) = &self.relay.server {
             tracing::info!(event = "server.lost", pid = self.client.pid, node = server.node.0, error = ?error);
             self.worker.shared.report(Trouble::Unreachable(server.node));
@@ -296,6 +312,9 @@ impl ClientTask {
         if self.run_lost_read_again() {
             return Ok(());
         }
+        // What is no read may have been done: its client must not take that for a lost connection and try again.
+        let read = self.checkout.as_ref().is_some_and(|checkout| checkout.need.reason == Reason::PlainRead);
+        let error = error.or_else(|| (!read).then(outcome_unknown));
         self.drop_server();
         let goes_on = self.session.server_lost(error, &mut self.relay.to_client);
         if self.session.take_schema_changed() {
@@ -339,6 +358,7 @@ impl ClientTask {
 
     fn drop_server(&mut self) {
         self.client.detach();
+        self.underway.end();
         self.asked_at = None;
         self.checkout = None;
         self.relay.server = None;

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, watch};
 
-use crate::cluster::permission::{Lead, Pass};
 use crate::cluster::Moment;
+use crate::cluster::permission::{Lead, Pass};
 use crate::topology::NodeId;
 
 /// What all clients look at.
@@ -39,6 +39,8 @@ pub struct Leader {
     pub node: NodeId,
     /// What the term says of it.
     pub lead: Lead,
+    /// The `system_identifier` of its cluster; `None` while that is not known.
+    pub system_identifier: Option<u64>,
 }
 
 /// On a cache line of its own, as each worker counts for itself.
@@ -160,11 +162,6 @@ impl Underway {
             }
         }
         self.term == Some(term)
-    }
-
-    /// Whether something is under way.
-    pub fn is_begun(&self) -> bool {
-        self.term.is_some()
     }
 
     /// It is done.

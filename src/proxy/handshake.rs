@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::client::{ClientTask, End};
 use super::clients::{Cancel, Registered};
+use super::gate::Underway;
 use super::relay::Relay;
 use super::replication;
 use super::startup::{self, Replication, Request};
@@ -319,6 +320,7 @@ impl Incoming {
             checkout: None,
             asked_at: None,
             reads: Default::default(),
+            underway: Underway::new(worker.shared.gate().clone(), worker.home.0),
             pins_counted: SessionState::NONE,
             greeted: false,
             left: false,
@@ -365,6 +367,9 @@ impl ClientTask {
             }
         };
         self.session.wish(self.settings.wishes_of(own));
+        if shared.gate().is_guarded() {
+            self.session.be_strict();
+        }
         if self.settings.split {
             self.catalog.start(&shared, self.worker.home(), CATALOG_LIMIT).await;
         }

@@ -6,15 +6,18 @@
 //! Absent on purpose: who is primary (read from the shared snapshot), and any state of a server's session.
 
 mod acquire;
+mod admit;
 mod ask;
 mod buffer;
 mod catalog;
 mod client;
 mod clients;
+pub mod gate;
 mod greeting;
 mod handshake;
 mod listener;
 mod logins;
+pub mod permission;
 mod place;
 mod questions;
 mod relay;

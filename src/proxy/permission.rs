@@ -106,17 +106,18 @@ impl Keeper {
     }
 
     fn turn(&self) {
+        let snapshot = self.shared.snapshot();
         let leader = match self.permission.gate() {
             Gate::Closed => None,
-            Gate::Hold { lead, .. } | Gate::Open(lead) => self
-                .shared
-                .snapshot()
-                .by_name(&lead.leader)
-                .map(|view| Leader { node: view.node.id, lead: lead.clone() }),
+            Gate::Hold { lead, .. } | Gate::Open(lead) => snapshot.by_name(&lead.leader).map(|view| Leader {
+                node: view.node.id,
+                lead: lead.clone(),
+                system_identifier: snapshot.system_identifier,
+            }),
         };
         // A leader that this proxy does not know cannot be reached: as good as none.
         let pass = self.permission.pass().filter(|_| leader.is_some());
-        self.shared.gate.turn(pass, leader);
+        self.shared.gate().turn(pass, leader);
         self.until.send_replace(self.permission.until().unwrap_or(Moment(0)));
     }
 
@@ -132,7 +133,7 @@ impl Keeper {
                     term = lead.term,
                     "transactions under way end, others wait"
                 );
-                let (gate, events, hold) = (self.shared.gate.clone(), self.events.clone(), *hold);
+                let (gate, events, hold) = (self.shared.gate().clone(), self.events.clone(), *hold);
                 tokio::spawn(async move {
                     gate.emptied().await;
                     let _ = events.send(Event::Drained { hold });

@@ -42,6 +42,9 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// How long a statement waits for a server or for a primary before it gets an error. 30 s.
     pub patience: Duration,
+    /// How long a statement that needs the primary is held while none may be talked to, on a cluster that Bellwether
+    /// leads. 10 s.
+    pub hold: Duration,
     /// When servers are given back.
     pub mode: PoolMode,
     /// The same for single databases.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::buffer::Spare;
 use super::catalog::Catalogs;
 use super::clients::Clients;
+use super::gate::Gate;
 use super::greeting::Greetings;
 use super::logins::Logins;
 use super::settings::Settings;
@@ -35,6 +36,8 @@ pub struct Topology {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// Changes that matter to routing.
     pub changes: watch::Receiver<Arc<Snapshot>>,
+    /// Whether something may go to the primary.
+    pub gate: Arc<Gate>,
     /// Called when a client task meets trouble; must not block.
     pub report: Box<dyn Fn(Trouble) + Send + Sync>,
 }
@@ -103,6 +106,10 @@ impl Worker {
 impl Shared {
     pub(super) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.topology.snapshot.load()
+    }
+
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.topology.gate
     }
 
     pub(super) fn report(&self, trouble: Trouble) {

@@ -91,6 +91,7 @@ impl Session {
         if self.exchanges() && forward && place.len() == head.total {
             forward = !self.exchange(head.tag, body, input, to_client);
         }
+        forward &= !self.doubted || head.tag == tag::READY_FOR_QUERY;
         match head.tag {
             tag::DATA_ROW if self.probing() => self.read_probe(body)?,
             tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_OUT_RESPONSE => {
@@ -119,6 +120,10 @@ impl Session {
             tag::FUNCTION_CALL_RESPONSE => {
                 self.expect(&[Request::FunctionCall])?;
                 self.suspected = self.suspected.union(SessionState::OPAQUE_CODE);
+            }
+            tag::NOTICE_RESPONSE if self.gave_up_waiting(body) => {
+                forward = false;
+                self.doubt_commit(to_client, input);
             }
             tag::NOTICE_RESPONSE => {
                 // One about what runs is given again when that is run again.
@@ -273,6 +278,7 @@ impl Session {
         self.status = TransactionStatus::read(body).map_err(|error| violation(&error.to_string()))?;
         let Some(entry) = self.pipeline.pop() else { return Ok(false) };
         self.may_have_begun = false;
+        self.doubted = false;
         self.group_open = self.pipeline.holds_group();
         let of_client = matches!(entry.internal, None | Some(Internal::Replay));
         self.answered += u64::from(of_client);

@@ -11,7 +11,7 @@ use super::pipeline::{Entry, Internal};
 use crate::pg::SqlState;
 use crate::sql::{Classified, Transaction};
 use crate::wire::backend::TransactionStatus;
-use crate::wire::error_response::PgError;
+use crate::wire::error_response::{ErrorFields, PgError};
 use crate::wire::frame::{HEAD, Head};
 use crate::wire::frontend::{self, tag};
 use crate::wire::write;
@@ -134,6 +134,32 @@ impl Session {
         }
     }
 
+    /// Makes it an error when a commit did not get as far as `synchronous_commit` wants it (rule P5).
+    pub fn be_strict(&mut self) {
+        self.strict = true;
+    }
+
+    /// Tells whether the server is at the end of a transaction that is to be kept: cut short there, it would call done
+    /// what may not be safe (rule P6).
+    pub fn is_committing(&self) -> bool {
+        self.strict && self.pipeline.keeps_transaction()
+    }
+
+    /// Whether this notice says that a commit stopped waiting for its standbys: it is done on the primary, and a failover
+    /// may undo it. Known by the routine, as texts are translated.
+    pub(super) fn gave_up_waiting(&self, notice: &[u8]) -> bool {
+        self.strict && ErrorFields::read(notice).routine == b"SyncRepWaitForLSN"
+    }
+
+    /// Tells the client so, in place of whatever success the server goes on to report.
+    pub(super) fn doubt_commit(&mut self, to_client: &mut Outbox, input: &[u8]) {
+        self.replay.stop();
+        if !std::mem::replace(&mut self.doubted, true) {
+            self.only_fabricated = false;
+            not_replicated().write(to_client.write(input));
+        }
+    }
+
     /// What the client is told of a request in or behind its lost transaction.
     fn words(&self, ends: Option<Ending>, error: &PgError) -> PgError {
         match (self.status, ends, self.bereft) {
@@ -178,6 +204,15 @@ fn in_doubt() -> PgError {
     PgError::error(SqlState::TRANSACTION_RESOLUTION_UNKNOWN, "the outcome of the COMMIT is unknown")
         .detail("The server was lost after the COMMIT was sent and before it was answered.")
         .hint("Look whether the transaction has taken effect before running it again.")
+}
+
+fn not_replicated() -> PgError {
+    PgError::error(
+        SqlState::STATEMENT_COMPLETION_UNKNOWN,
+        "the commit did not wait for the standbys it needs",
+    )
+    .detail("It is done on the primary, and lost if the primary is lost before they have it.")
+    .hint("Look whether it has taken effect before running it again.")
 }
 
 fn already_failed() -> PgError {

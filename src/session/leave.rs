@@ -75,7 +75,7 @@ impl Session {
         let within =
             (self.passing > 0 && !self.discarding) || (self.answering.bytes > 0 && self.answering.to_client);
         let held = !self.lost_state(in_transaction).is_empty() || self.mode == PoolMode::Session;
-        let told = self.failed;
+        let told = self.failed || std::mem::take(&mut self.doubted);
         self.healing = None;
         self.forget_checkout();
         if held || within {

@@ -178,6 +178,10 @@ pub struct Session {
     /// The search path of these settings.
     pub(super) path: Option<(Arc<Settings>, Arc<SearchPath>)>,
     pub(super) replay: Replay,
+    /// A commit that did not wait for its standbys is no success.
+    pub(super) strict: bool,
+    /// The client was told that nobody knows whether its commit is safe; nothing else of that round goes out.
+    pub(super) doubted: bool,
     /// The server of the open transaction is gone.
     pub(super) bereft: Option<Bereft>,
     /// What the shell has answered to the last question.
@@ -257,6 +261,8 @@ impl Session {
             schema_in_doubt: false,
             path: None,
             replay: Replay::default(),
+            strict: false,
+            doubted: false,
             bereft: None,
             heard: None,
             bad_hints: 0,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::answers::OwnAnswer;
+use super::bereft::{Ending, ending};
 use super::server::Sent;
 use super::statements::Named;
 use crate::sql::{Classified, SettingChange, Shape};
@@ -260,6 +261,12 @@ impl Pipeline {
     /// Tells whether the server may keep its answers back until it is asked for them.
     pub fn may_be_kept_back(&self) -> bool {
         self.entries.back().is_some_and(|last| !last.request.ends_round())
+    }
+
+    /// Tells whether the request the server is at ends a transaction block and keeps what it did.
+    pub fn keeps_transaction(&self) -> bool {
+        let class = self.entries.front().and_then(|head| head.class.as_deref());
+        class.and_then(ending) == Some(Ending::Kept)
     }
 
     /// Tells whether a request that is outstanding may begin a transaction block.

@@ -2,6 +2,7 @@
 
 use super::messages::*;
 use super::world::{World, every_cut};
+use bellwether::wire::write;
 
 /// Begins a transaction on the first server, loses it and makes the second one the primary.
 fn lose_between(world: &mut World) {
@@ -142,5 +143,65 @@ fn servers_may_be_lost_one_after_the_other() {
         world.says(&query("select 1"), "E:25P02, Z:E");
         world.says(&query("rollback"), "C:ROLLBACK, Z:I");
         goes_on(world);
+    });
+}
+
+/// What a server says when a commit stops waiting for its standbys, then what follows it.
+fn gave_up_waiting(after: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write::message(&mut out, b'N', |body| {
+        for (field, text) in
+            [(b'S', "WARNING"), (b'C', "01000"), (b'M', "canceling"), (b'R', "SyncRepWaitForLSN")]
+        {
+            body.push(field);
+            body.extend_from_slice(text.as_bytes());
+            body.push(0);
+        }
+        body.push(0);
+    });
+    after.iter().for_each(|message| out.extend_from_slice(message));
+    out
+}
+
+fn ends(tag: &str) -> [Vec<u8>; 2] {
+    let (mut complete, mut ready) = (Vec::new(), Vec::new());
+    write::command_complete(&mut complete, tag);
+    write::ready_for_query(&mut ready, b'I');
+    [complete, ready]
+}
+
+#[test]
+fn a_commit_that_did_not_wait_is_no_success() {
+    every_cut(|world| {
+        for strict in [false, true] {
+            if strict {
+                world.clients[0].session.be_strict();
+            }
+            world.servers[0].fake.stalled = true;
+            world.send(&query("insert into t values (1)"));
+            world.servers[0].fake.inject(&gave_up_waiting(&ends("INSERT 0 1")));
+            world.settle(0);
+            world.expect(if strict { "E:40003, Z:I" } else { "N:01000, C:INSERT 0 1, Z:I" });
+            world.servers[0].fake.stalled = false;
+            goes_on(world);
+        }
+        // The answer to Execute has gone out before the commit at Sync.
+        world.servers[0].fake.stalled = true;
+        world.send(&[once("insert into t values (1)"), sync()].concat());
+        let [complete, ready] = ends("INSERT 0 1");
+        let before = [write::PARSE_COMPLETE, b"2\0\0\0\x04".as_slice(), &complete].concat();
+        world.servers[0].fake.inject(&before);
+        world.servers[0].fake.inject(&gave_up_waiting(&[ready]));
+        world.settle(0);
+        world.expect("1, 2, C:INSERT 0 1, E:40003, Z:I");
+        world.servers[0].fake.stalled = false;
+        goes_on(world);
+        // And the server may go down right then.
+        world.servers[0].fake.stalled = true;
+        world.send(&query("insert into t values (1)"));
+        world.servers[0].fake.inject(&gave_up_waiting(&[]));
+        world.settle(0);
+        assert!(world.lose_server(0, None));
+        world.expect("E:40003, Z:I");
     });
 }
