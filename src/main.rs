@@ -4,6 +4,7 @@ mod data_plane;
 mod observing;
 mod probe_connector;
 mod serve;
+mod service_manager;
 mod signals;
 
 use std::collections::BTreeMap;

@@ -20,6 +20,7 @@ use bellwether::topology::Thresholds;
 use crate::data_plane;
 use crate::observing::Observing;
 use crate::probe_connector::ProbeConnector;
+use crate::service_manager::ServiceManager;
 use crate::signals::{Signals, Wish};
 
 /// What a running process knows of its own settings.
@@ -129,9 +130,15 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
         })),
     });
     info!(cluster = config.cluster.name, nodes = config.nodes.len(), "started");
+    let manager = Arc::new(ServiceManager::from_environment());
+    let informed = manager.clone();
+    shells.spawn(async move { informed.keep_informed(&topology).await });
     while signals.next().await == Wish::Reload {
+        manager.reloading();
         metrics.reloaded(running.reload(&server_tls, &shared, &access));
+        manager.reloaded();
     }
+    manager.stopping();
     let limit = running.loaded.config.drain_timeout;
     finish(&shared, &mut signals, limit).await;
     workers.stop();

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -23,11 +24,16 @@ struct Proxy {
 
 impl Proxy {
     fn start(name: &str, settings: &str) -> Self {
+        Proxy::start_with(name, settings, &[])
+    }
+
+    fn start_with(name: &str, settings: &str, environment: &[(&str, &str)]) -> Self {
         let file = std::env::temp_dir().join(format!("bellwether-serve-{}-{name}.toml", std::process::id()));
         let mut proxy = Command::new(env!("CARGO_BIN_EXE_bellwether"));
         write(&file, settings);
         // The log is JSON, since it is no terminal.
         proxy.args(["proxy", "--config"]).arg(&file).env_clear();
+        proxy.envs(environment.iter().copied());
         let mut child = proxy.stderr(Stdio::piped()).spawn().expect("the program was built with this test");
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let (sender, log) = channel();
@@ -91,6 +97,35 @@ fn reloads_on_hangup_all_or_nothing() {
     write(&proxy.file, &["pool.size = 5", NOBODY].join("\n"));
     proxy.signal(Signal::HUP);
     assert_eq!(proxy.wait_for("configuration reloaded")["changed"], "pool.size");
+}
+
+#[test]
+fn keeps_the_service_manager_informed() {
+    let path = std::env::temp_dir().join(format!("bellwether-notify-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let manager = UnixDatagram::bind(&path).expect("the temporary directory can hold a socket");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    // Waits until all of these were said, in whichever order.
+    let hears = |wanted: &[&str]| {
+        let deadline = Instant::now() + PATIENCE;
+        let mut said = Vec::new();
+        while !wanted.iter().all(|wanted| said.iter().any(|line: &String| line.starts_with(wanted))) {
+            assert!(Instant::now() < deadline, "not all of {wanted:?} among {said:?}");
+            let mut message = [0; 512];
+            let length = manager.recv(&mut message).unwrap_or_else(|error| panic!("{wanted:?}: {error}"));
+            said.extend(String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned));
+        }
+    };
+    let environment =
+        [("NOTIFY_SOCKET", path.to_str().expect("a path of ours is text")), ("WATCHDOG_USEC", "3000000")];
+    let mut proxy = Proxy::start_with("notify", NOBODY, &environment);
+    hears(&["READY=1", "STATUS=no primary, 0 of 1 standbys take reads", "WATCHDOG=1"]);
+    proxy.signal(Signal::HUP);
+    hears(&["RELOADING=1", "MONOTONIC_USEC=", "READY=1"]);
+    proxy.signal(Signal::TERM);
+    hears(&["STOPPING=1"]);
+    assert_eq!(proxy.child.wait().expect("it can be waited for").code(), Some(0));
+    let _ = std::fs::remove_file(&path);
 }
 
 #[test]
