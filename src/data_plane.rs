@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use bellwether::api::PoolStatus;
+use bellwether::api::{End, Outcome, PoolStatus, RouteAnswer, RouteQuestion, RouteSource, RouteStatement};
 use bellwether::auth::{Credentials, VerifierFile};
 use bellwether::config::{Config, Listen};
 use bellwether::pool::tls::ServerTls;
@@ -143,6 +143,40 @@ pub fn pool_status(registry: Arc<Registry>) -> Box<dyn Fn() -> Vec<PoolStatus> +
         });
         each.collect()
     })
+}
+
+/// Returns who tells where statements go, for `/api/v1/route`.
+pub fn route_source(shared: Arc<proxy::Shared>) -> RouteSource {
+    Box::new(move |question| {
+        let shared = shared.clone();
+        Box::pin(async move {
+            let RouteQuestion { sql, database, user } = question;
+            let found = shared.destination(sql, database, user).await;
+            found
+                .map(told)
+                .ok_or_else(|| End::new(Outcome::Unreachable, "this proxy is starting or stopping"))
+        })
+    })
+}
+
+fn told(found: proxy::Destination) -> RouteAnswer {
+    let explanation = &found.explanation;
+    let statements = explanation.rules().map(|(sql, reason, finding)| RouteStatement {
+        sql: sql.to_owned(),
+        rule: reason.name(),
+        because: reason.sentence(),
+        names: finding.culprits.iter().map(ToString::to_string).collect(),
+    });
+    RouteAnswer {
+        target: explanation.need.target.name(),
+        node: found.node.map(|node| node.to_string()),
+        rule: explanation.need.reason.name(),
+        because: explanation.need.reason.sentence(),
+        statements: statements.collect(),
+        catalog_loaded: explanation.catalog_loaded,
+        database: found.database,
+        user: found.user,
+    }
 }
 
 /// The worker threads.

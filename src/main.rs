@@ -12,20 +12,24 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use bellwether::cli::args::{Cli, Command, DemoArgs, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, SourceArgs};
+use bellwether::cli::args::{self, Command, DemoArgs, SourceArgs};
+use bellwether::cli::exit;
 use bellwether::config::{self, LogFormat};
 use bellwether::telemetry::logging;
 use bellwether::{cli, lab};
 
 fn main() -> ExitCode {
     let env = environment();
-    match Cli::parse().command {
+    let cli = match args::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return ExitCode::from(code),
+    };
+    match cli.command {
+        Command::Operator(verb) => ExitCode::from(cli::operate(verb, env)),
         Command::Proxy(args) => proxy(args.sources, env),
         Command::Config(command) => match cli::config::run(command, env) {
             Ok(text) => print(&text),
-            Err(problems) => fail(EXIT_USAGE, &problems),
+            Err(problems) => fail(exit::USAGE, &problems),
         },
         Command::Demo(args) => demo(args),
     }
@@ -34,11 +38,11 @@ fn main() -> ExitCode {
 fn proxy(args: SourceArgs, env: BTreeMap<String, String>) -> ExitCode {
     let sources = match cli::config::sources(args, env) {
         Ok(sources) => sources,
-        Err(problems) => return fail(EXIT_USAGE, &problems),
+        Err(problems) => return fail(exit::USAGE, &problems),
     };
     let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
-        Err(problems) => return fail(EXIT_USAGE, &problems),
+        Err(problems) => return fail(exit::USAGE, &problems),
     };
     let format = match loaded.config.log.format {
         LogFormat::Auto => logging::Format::Auto,
@@ -47,19 +51,19 @@ fn proxy(args: SourceArgs, env: BTreeMap<String, String>) -> ExitCode {
     };
     let level = match logging::init(format, &loaded.config.log.level) {
         Ok(level) => level,
-        Err(error) => return fail(EXIT_USAGE, &format!("error: {error}")),
+        Err(error) => return fail(exit::USAGE, &format!("error: {error}")),
     };
     // For everything but clients, which have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return fail(EXIT_FAILED, &format!("error: no threads to work with\ncause: {error}")),
+        Err(error) => return fail(exit::FAILED, &format!("error: no threads to work with\ncause: {error}")),
     };
     let running = serve::Running { sources, loaded, level };
     let code = match runtime.block_on(serve::serve(running)) {
-        Ok(()) => ExitCode::from(EXIT_DONE),
-        Err(error) if error.is_configuration() => fail(EXIT_USAGE, &error),
-        Err(error) => fail(EXIT_FAILED, &error),
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(error) if error.is_configuration() => fail(exit::USAGE, &error),
+        Err(error) => fail(exit::FAILED, &error),
     };
     // Whoever still sits in a blocking call, such as a name lookup, does not hold the process up.
     runtime.shutdown_background();
@@ -83,7 +87,7 @@ fn environment() -> BTreeMap<String, String> {
 fn print(text: &str) -> ExitCode {
     // A reader that has seen enough, such as `head`, is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::from(EXIT_DONE)
+    ExitCode::from(exit::DONE)
 }
 
 fn fail(code: u8, error: &dyn Display) -> ExitCode {

@@ -105,6 +105,7 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
             pools: data_plane::pool_status(registry.clone()),
             refusing: Box::new(move || asked.is_draining().then(|| "draining".to_owned())),
             operations: Arc::new(operations),
+            route: data_plane::route_source(shared.clone()),
         };
         let server = api::bind(&places, sources, access.clone()).await.map_err(ServeError::Http)?;
         if let Some(address) = server.address() {

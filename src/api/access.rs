@@ -37,19 +37,19 @@ impl Access {
         let Some(expected) = self.token.load_full() else {
             return Err(Box::new(error_with_hint(
                 StatusCode::FORBIDDEN,
-                "changes are closed: this proxy has no http.token",
+                "this is closed: the proxy has no http.token",
                 "set http.token, or http.socket and use --api unix:PATH",
             )));
         };
         let shown = authorization.and_then(|header| header.split_once(' '));
         let token = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
         let Some(token) = token else {
-            return Err(Box::new(unauthorized("a change needs the token of this proxy")));
+            return Err(Box::new(unauthorized("this needs the token of the proxy")));
         };
         let digest: [u8; 32] = Sha256::digest(token.trim()).into();
         match bool::from(digest.ct_eq(&expected[..])) {
             true => Ok(()),
-            false => Err(Box::new(unauthorized("that is not the token of this proxy"))),
+            false => Err(Box::new(unauthorized("that is not the token of the proxy"))),
         }
     }
 }
@@ -58,6 +58,6 @@ fn unauthorized(message: &str) -> Answer {
     error_with_hint(
         StatusCode::UNAUTHORIZED,
         message,
-        "give --token, BELLWETHER_HTTP__TOKEN, or the proxy's own configuration file",
+        "give it in BELLWETHER_HTTP_TOKEN, by --token, or with the proxy's own file: -c FILE",
     )
 }

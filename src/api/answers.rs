@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::operations::Operations;
+use super::route::RouteSource;
 use crate::telemetry::{Format, Metrics};
 use crate::topology::{NodeName, Role, Snapshot};
 
@@ -25,6 +26,8 @@ pub struct Sources {
     pub refusing: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// Who knows how the cluster is led, and changes it.
     pub operations: Arc<dyn Operations>,
+    /// Who knows where statements go.
+    pub route: RouteSource,
 }
 
 /// One pool, as `/api/v1/status` shows it: connections by what they do, and clients in line.

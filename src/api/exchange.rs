@@ -10,6 +10,7 @@ use super::answers::{Answer, Asked, error};
 use super::body::{Payload, lost};
 use super::http::Shared;
 use super::operations::{Progress, Requester, Wish};
+use super::route;
 use super::routes::{self, Handler, WishReader};
 
 /// Bytes the body of a wish may have: some names and a sentence.
@@ -45,6 +46,15 @@ pub(super) async fn respond(shared: &Shared, door: Door, request: Request<Incomi
             error(StatusCode::PAYLOAD_TOO_LARGE, "this request takes no body")
         }
         Handler::Now(answer) => answer(&shared.sources, &asked),
+        Handler::Route => {
+            if let Err(refused) = shared.access.check(door, header(AUTHORIZATION).as_deref()) {
+                return whole(*refused, &path);
+            }
+            match route::question(&asked) {
+                Ok(question) => route::answer((shared.sources.route)(question).await),
+                Err(answer) => *answer,
+            }
+        }
         Handler::History(answer) => answer(shared.sources.operations.history().await),
     };
     let mut response = whole(answer, &path);

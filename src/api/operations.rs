@@ -48,6 +48,8 @@ pub enum Wish {
         /// What the wish was made upon.
         upon: Upon,
     },
+    /// Nothing more of a switchover that waits for its time.
+    CancelSwitchover,
     /// A promotion although the primary cannot agree to it.
     Failover {
         /// The node to lead; `None` for the best one.
@@ -273,9 +275,27 @@ pub struct Overview {
     pub proxies: Option<usize>,
     /// The operation that is going on, in a sentence.
     pub operation: Option<String>,
+    /// The switchover that waits for its time.
+    pub scheduled: Option<Scheduled>,
     /// What an operator should look into, beyond single nodes.
     #[serde(skip)]
     pub warnings: Vec<String>,
+}
+
+/// A switchover that waits for its time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scheduled {
+    /// When it begins.
+    #[serde(serialize_with = "as_text")]
+    pub at: SystemTime,
+    /// The node that is to lead; `None` for the best one.
+    pub to: Option<NodeNameText>,
+    /// Who asked for it.
+    pub by: Option<String>,
+}
+
+fn as_text<S: serde::Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&crate::config::display_time(*at))
 }
 
 /// How many members of the agreement store answer.

@@ -15,6 +15,9 @@ pub(super) enum Handler {
     Now(fn(&Sources, &Asked) -> Answer),
     /// From the history, which may take a while to get.
     History(fn(Result<Vec<Past>, End>) -> Answer),
+    /// From the data plane, which may have to load a catalog first; for those only who may change something, since the
+    /// answer tells what is in a database.
+    Route,
     /// By carrying out the wish in the request's body.
     Wish(WishReader),
 }
@@ -61,7 +64,9 @@ const ROUTES: &[Route] = &[
     get("/api/v1/status", status::status),
     get("/api/v1/explain", patroni::explain),
     past("/api/v1/history", patroni::own_history),
+    Route { path: "/api/v1/route", handler: Handler::Route },
     post("/api/v1/switchover", wishes::switchover),
+    post("/api/v1/switchover/cancel", wishes::cancel_switchover),
     post("/api/v1/failover", wishes::failover),
     post("/api/v1/pause", wishes::pause),
     post("/api/v1/resume", wishes::resume),
@@ -97,7 +102,7 @@ pub(super) fn methods(path: &str) -> Option<&'static str> {
 fn allowed(route: &Route) -> &'static str {
     match route.handler {
         Handler::Wish(_) => "POST",
-        Handler::Now(_) | Handler::History(_) => "GET, HEAD, OPTIONS",
+        Handler::Now(_) | Handler::History(_) | Handler::Route => "GET, HEAD, OPTIONS",
     }
 }
 

@@ -39,6 +39,10 @@ pub(super) fn failover(_: &Asked, body: &[u8]) -> Read {
     Ok((wish, Requester { by, reason }))
 }
 
+pub(super) fn cancel_switchover(_: &Asked, body: &[u8]) -> Read {
+    plain(Wish::CancelSwitchover, body)
+}
+
 pub(super) fn pause(_: &Asked, body: &[u8]) -> Read {
     plain(Wish::Pause, body)
 }

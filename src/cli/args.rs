@@ -1,23 +1,21 @@
 //! The command line, as clap reads it.
 
+mod operator;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{Styles, styling::AnsiColor};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-/// Done.
-pub const EXIT_DONE: u8 = 0;
-/// Failed.
-pub const EXIT_FAILED: u8 = 1;
-/// The command line or the configuration is wrong.
-pub const EXIT_USAGE: u8 = 2;
+pub use operator::*;
+
+use super::exit;
+use super::failure::Failure;
 
 /// A leader/follower proxy for PostgreSQL: one endpoint for a primary and its standbys.
 #[derive(Debug, Parser)]
-#[command(
-    name = "bellwether",
-    version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration."
-)]
+#[command(name = "bellwether", version, after_help = exit::HELP, styles = STYLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -29,6 +27,9 @@ pub struct Cli {
 pub enum Command {
     /// Run the proxy
     Proxy(ProxyArgs),
+    /// What an operator asks of a running proxy.
+    #[command(flatten)]
+    Operator(Verb),
     /// Print, check or start a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -105,10 +106,69 @@ pub struct DemoArgs {
     pub script: Option<String>,
 }
 
+/// Reads the command line. Help, the version and mistakes are printed here; what comes back then is the exit code.
+pub fn read(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, u8> {
+    Cli::try_parse_from(arguments).map_err(|error| {
+        match habit(&error) {
+            Some(failure) => eprintln!("{failure}"),
+            // Standard output for help, standard error for mistakes; a closed pipe is nobody's fault.
+            None => drop(error.print()),
+        }
+        u8::try_from(error.exit_code()).unwrap_or(exit::USAGE)
+    })
+}
+
+/// Colours of help and mistakes.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::White.on_default().bold())
+    .usage(AnsiColor::White.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default())
+    .error(AnsiColor::Red.on_default().bold());
+
+/// Verbs that other tools have, and what they are called here.
+const HABITS: &[(&str, &str)] = &[
+    (
+        "promote",
+        "`bellwether switchover --to NODE` moves the lead, `bellwether failover` takes it from a primary that is lost",
+    ),
+    ("members", "`bellwether status` shows the members"),
+    ("show", "`bellwether status` shows the cluster, `bellwether node show NODE` one node"),
+    ("top", "`bellwether status --watch` goes on showing"),
+    ("watch", "`bellwether status --watch` goes on showing"),
+    ("doctor", "`bellwether preflight` looks at what is missing"),
+    ("run", "`bellwether proxy` runs the proxy"),
+    ("start", "`bellwether proxy` runs the proxy"),
+    ("drain", "`bellwether node drain NODE`"),
+    ("undrain", "`bellwether node undrain NODE`"),
+    ("reinit", "`bellwether rejoin`, on the host of the server"),
+    ("rewind", "`bellwether rejoin`, on the host of the server"),
+    ("reload", "send the proxy SIGHUP"),
+    ("dsn", "`bellwether config show` has the address in `listen`"),
+];
+
+/// An answer for a verb typed out of habit from elsewhere.
+fn habit(error: &clap::Error) -> Option<Failure> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let hint = HABITS.iter().find(|(habit, _)| habit == word).map(|(_, hint)| (*hint).to_owned());
+    let verbs = names(&Cli::command());
+    let near = || {
+        let near = crate::config::nearest(word, verbs.iter().map(String::as_str));
+        near.map(|verb| format!("did you mean `bellwether {verb}`?"))
+    };
+    let hint = hint.or_else(near).unwrap_or_else(|| "`bellwether --help` lists the verbs".to_owned());
+    Some(Failure::usage(format!("there is no verb `{word}`")).hint(hint))
+}
+
+fn names(command: &clap::Command) -> Vec<String> {
+    let verbs = command.get_subcommands();
+    verbs.flat_map(|verb| verb.get_name_and_visible_aliases().into_iter().map(str::to_owned)).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -136,5 +196,17 @@ mod tests {
         {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn verbs_of_other_tools_are_known() {
+        let said = |word: &str| {
+            let error = Cli::try_parse_from(["bellwether", word]).expect_err("there is no such verb");
+            habit(&error).expect("it is about the verb").to_string()
+        };
+        assert!(said("promote").contains("hint: `bellwether switchover --to NODE`"));
+        assert!(said("members").contains("hint: `bellwether status`"));
+        assert!(said("switchovr").contains("hint: did you mean `bellwether switchover`?"));
+        assert!(said("xyzzy").contains("hint: `bellwether --help`"));
     }
 }

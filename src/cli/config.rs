@@ -1,7 +1,7 @@
 //! `bellwether config check|init|show`, and how every verb finds its configuration.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::args::{ConfigCommand, SourceArgs};
 use crate::config::{self, Flag, Problem, Problems, Sources};
@@ -41,15 +41,15 @@ pub fn sources(args: SourceArgs, env: BTreeMap<String, String>) -> Result<Source
     if args.config.is_some() && args.url.is_some() {
         let problem = Problem {
             error: "a configuration file and a URL are both given".to_owned(),
+            key: None,
             place: None,
             cause: Some("each of them names all nodes".to_owned()),
             hint: Some("leave one of them out (the file may come from BELLWETHER_CONFIG)".to_owned()),
         };
         return Err(Problems(vec![problem]));
     }
-    let fallback = Path::new(SYSTEM_FILE);
     let file = match (&args.config, &args.url) {
-        (None, None) if fallback.exists() => Some(fallback.to_owned()),
+        (None, None) => system_file(),
         _ => args.config,
     };
     let flag = |name, key, text| Flag { name, key, text };
@@ -60,4 +60,9 @@ pub fn sources(args: SourceArgs, env: BTreeMap<String, String>) -> Result<Source
     flags.extend(args.http_listen.map(|text| flag("--http-listen", "http.listen", text)));
     flags.extend(args.log_level.map(|text| flag("--log-level", "log.level", text)));
     Ok(Sources { file, url: args.url, flags, env })
+}
+
+/// Returns the packaged configuration, where there is one.
+pub(super) fn system_file() -> Option<PathBuf> {
+    Some(PathBuf::from(SYSTEM_FILE)).filter(|file| file.exists())
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::interface::Interface;
 use super::key::KeyPath;
 use super::lookup::{Check, as_count, as_flag, as_text};
 use super::problem::{Origin, Problem};
@@ -53,6 +54,17 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
     config.pool.database_sizes = sizes.collect();
     match check.problems.is_empty() {
         true => Ok(config),
+        false => Err(check.problems),
+    }
+}
+
+/// Checks what is needed to talk to the proxy, and nothing else.
+pub(super) fn check_interface(written: &Written) -> Result<Interface, Vec<Problem>> {
+    let mut check = Check { written, problems: Vec::new() };
+    let interface =
+        Interface { address: check.http(), socket: check.http_socket(), token: check.secret("http.token") };
+    match check.problems.is_empty() {
+        true => Ok(interface),
         false => Err(check.problems),
     }
 }

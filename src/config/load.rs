@@ -101,6 +101,18 @@ fn unreadable(path: &KeyPath, entry: &Entry) -> Option<Problem> {
 }
 
 fn read(sources: &Sources) -> Result<Written, Problems> {
+    let (written, problems) = gather(sources)?;
+    match problems.is_empty() {
+        true => Ok(written),
+        false => Err(Problems(problems)),
+    }
+}
+
+/// Reads what can be read, and says what cannot.
+///
+/// # Errors
+/// The file cannot be opened.
+pub(super) fn gather(sources: &Sources) -> Result<(Written, Vec<Problem>), Problems> {
     let mut written = Written::default();
     let mut problems = Vec::new();
     if let Some(path) = &sources.file {
@@ -115,10 +127,7 @@ fn read(sources: &Sources) -> Result<Written, Problems> {
     for flag in &sources.flags {
         problems.extend(set_flag(flag, &sources.env, &mut written).err());
     }
-    match problems.is_empty() {
-        true => Ok(written),
-        false => Err(Problems(problems)),
-    }
+    Ok((written, problems))
 }
 
 fn open(path: &Path) -> Result<Arc<Source>, Problem> {

@@ -10,6 +10,7 @@
 mod check;
 mod env;
 mod file;
+mod interface;
 mod key;
 mod keys;
 mod load;
@@ -26,14 +27,16 @@ mod value;
 mod written;
 
 pub use env::is_variable;
+pub use interface::{Interface, interface};
 pub use key::{Applies, Key, KeyPath, Kind};
 pub use keys::KEYS;
 pub use load::{Flag, Loaded, Reloaded, Sources, load, reload};
+pub(crate) use problem::nearest;
 pub use problem::{Origin, Problem, Problems, Source};
 pub use reference::{effective, reference_file, reference_table};
 pub use settings::*;
 pub use times::{display_time, parse_time};
-pub use units::parse_duration;
+pub use units::{parse_duration, parse_size};
 pub use value::{Item, Secret, Value};
 pub use written::{Entry, Written};
 
@@ -43,5 +46,5 @@ use value::Misfit;
 fn misfit(path: &KeyPath, misfit: Misfit, place: Origin) -> Problem {
     let place = place.at(misfit.span);
     let problem = Problem::new(format!("invalid value for `{path}`")).at(place).cause(misfit.cause);
-    Problem { hint: misfit.hint, ..problem }
+    Problem { key: Some(path.pattern), hint: misfit.hint, ..problem }
 }

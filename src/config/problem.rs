@@ -58,6 +58,8 @@ impl fmt::Display for Origin {
 pub struct Problem {
     /// What is wrong, naming the key meant.
     pub error: String,
+    /// The row of the key whose value it is; `None` when it is about something else.
+    pub key: Option<&'static str>,
     /// Where it stands; `None` for something that is missing altogether.
     pub place: Option<Origin>,
     /// Why that is wrong, when the place alone does not say.
@@ -68,7 +70,7 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(error: impl Into<String>) -> Self {
-        Problem { error: error.into(), place: None, cause: None, hint: None }
+        Problem { error: error.into(), key: None, place: None, cause: None, hint: None }
     }
 
     pub(crate) fn at(mut self, place: Origin) -> Self {

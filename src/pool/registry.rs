@@ -59,6 +59,11 @@ impl Registry {
         home
     }
 
+    /// Returns where the first worker's sockets live, and its runtime; `None` before there is a worker.
+    pub fn first_worker(&self) -> Option<(Home, Handle)> {
+        self.shared.workers.load().first().map(|runtime| (Home(0), runtime.clone()))
+    }
+
     /// Returns the identity of `user` in `database`: one for each pair, with one cell of credentials for each user.
     ///
     /// To be called once the client has proven to be that user.

@@ -12,6 +12,7 @@ mod buffer;
 mod catalog;
 mod client;
 mod clients;
+mod explain;
 pub mod gate;
 mod greeting;
 mod handshake;
@@ -29,6 +30,7 @@ mod state;
 pub mod tls;
 mod verifiers;
 
+pub use explain::Destination;
 pub use listener::{Proxy, StartError, metric_names, worker};
 pub use settings::{Listen, Settings};
 pub use state::{Shared, Topology, Trouble, Worker};

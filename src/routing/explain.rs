@@ -31,6 +31,11 @@ impl Explanation {
         Explanation { need, statements: statements.collect(), catalog_loaded: catalog.is_some() }
     }
 
+    /// Returns each statement with its text and the rule for it by itself.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, Reason, &Finding)> {
+        self.statements.iter().map(|(text, finding)| (text.as_str(), reason_of(finding), finding))
+    }
+
     /// Returns what is to be said, as names of what is told and lines of text. `node` is the node that would be
     /// chosen, if there is one.
     pub fn lines(&self, node: Option<&str>) -> Vec<(&'static str, String)> {
@@ -41,10 +46,9 @@ impl Explanation {
             ("because", self.need.reason.sentence().to_owned()),
         ];
         let several = self.statements.len() > 1;
-        for (text, finding) in &self.statements {
+        for (text, reason, finding) in self.rules() {
             if several {
-                lines.push(("statement", text.clone()));
-                let reason = reason_of(finding);
+                lines.push(("statement", text.to_owned()));
                 lines.push(("by itself", format!("{}: {}", reason.name(), reason.sentence())));
             }
             lines.extend(finding.culprits.iter().map(|culprit| ("name", culprit.to_string())));

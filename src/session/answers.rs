@@ -274,7 +274,7 @@ impl Session {
     }
 
     /// Explains where `sql` would go if the session sent it now, outside a transaction.
-    fn explanation(&mut self, sql: &[u8], context: &mut Context<'_>) -> Explanation {
+    pub fn explanation(&mut self, sql: &[u8], context: &mut Context<'_>) -> Explanation {
         let mut request = Vec::with_capacity(sql.len() + HEAD + 1);
         write::query(&mut request, sql);
         // What is to be run again has nothing to do with this.

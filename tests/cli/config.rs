@@ -1,18 +1,8 @@
-//! What an operator sees of `bellwether config` and of mistakes: output and exit codes.
+//! `bellwether config`, and mistakes in what is typed.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
 
-/// Runs the program with nothing but these variables in its environment.
-fn bellwether(arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
-    command.args(arguments).env_clear().envs(env.iter().copied());
-    command.output().expect("the program was built with this test")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use super::program::{bellwether, text};
 
 /// A file that is removed with the test.
 struct Scratch(PathBuf);
@@ -120,7 +110,11 @@ fn the_effective_values_name_their_origins() {
 #[test]
 fn usage_mistakes_end_with_2_and_version_with_0() {
     assert_eq!(bellwether(&[], &[]).status.code(), Some(2));
-    assert_eq!(bellwether(&["promote"], &[]).status.code(), Some(2));
+    let habit = bellwether(&["promote"], &[]);
+    assert_eq!(habit.status.code(), Some(2));
+    assert!(
+        text(&habit.stderr).starts_with("error: there is no verb `promote`\nhint: `bellwether switchover")
+    );
     let version = bellwether(&["--version"], &[]);
     assert_eq!(version.status.code(), Some(0));
     assert_eq!(text(&version.stdout), format!("bellwether {}\n", env!("CARGO_PKG_VERSION")));
