@@ -37,6 +37,7 @@ impl Record {
             Record::Observation(record) => serde_json::to_vec(record),
             Record::Request(record) => serde_json::to_vec(record),
             Record::History(record) => serde_json::to_vec(record),
+            Record::Answer(record) => serde_json::to_vec(record),
         };
         encoded.expect("records have text keys only")
     }
@@ -61,6 +62,7 @@ impl Record {
             Kind::Observe => Record::Observation(read(kind, bytes)?),
             Kind::Request => Record::Request(read(kind, bytes)?),
             Kind::History => Record::History(read(kind, bytes)?),
+            Kind::Answer => Record::Answer(read(kind, bytes)?),
         })
     }
 }
@@ -119,7 +121,7 @@ impl<'de> Deserialize<'de> for Lineage {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::cluster::records::{Phase, Term};
@@ -135,12 +137,12 @@ mod tests {
             run: Some(7),
             permission_us: 4_000_000,
             highest_timeline: 2,
-            suspects: BTreeSet::from([NodeName::new("n2")]),
+            suspects: BTreeMap::from([(NodeName::new("n2"), 2)]),
         });
         let text = String::from_utf8(term.encode()).expect("it is JSON");
         assert_eq!(
             text,
-            r#"{"number":4,"phase":"Open","leader":"n1","lineage":[[2,"16/B374D848"]],"run":7,"permission_us":4000000,"highest_timeline":2,"suspects":["n2"]}"#
+            r#"{"number":4,"phase":"Open","leader":"n1","lineage":[[2,"16/B374D848"]],"run":7,"permission_us":4000000,"highest_timeline":2,"suspects":{"n2":2}}"#
         );
         assert_eq!(Record::decode(Kind::Term, text.as_bytes()), Ok(term));
         for broken in ["", "{}", "[]", r#"{"lineage":[]}"#] {

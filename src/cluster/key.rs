@@ -64,6 +64,8 @@ pub enum Key {
     Request(String),
     /// `history/<term>`: how a term began.
     History(u64),
+    /// `answers/<id>`: what became of the request of that name.
+    Answer(String),
 }
 
 /// Keys of one sort.
@@ -97,6 +99,8 @@ pub enum Kind {
     Request,
     /// `history/`
     History,
+    /// `answers/`
+    Answer,
 }
 
 impl Kind {
@@ -117,6 +121,7 @@ impl Kind {
             Kind::Observe => "observe/",
             Kind::Request => "requests/",
             Kind::History => "history/",
+            Kind::Answer => "answers/",
         }
     }
 
@@ -145,6 +150,7 @@ impl Key {
             Key::Observe(_) => Kind::Observe,
             Key::Request(_) => Kind::Request,
             Key::History(_) => Kind::History,
+            Key::Answer(_) => Kind::Answer,
         }
     }
 
@@ -175,6 +181,7 @@ impl Key {
             "observe" => Key::Observe(ProxyName::new(name)),
             "requests" => Key::Request(name.to_owned()),
             "history" => Key::History(name.parse().ok()?),
+            "answers" => Key::Answer(name.to_owned()),
             _ => return None,
         })
     }
@@ -187,7 +194,7 @@ impl fmt::Display for Key {
         match self {
             Key::Grant(name) | Key::Ack(name) | Key::Observe(name) => write!(f, "{name}"),
             Key::Node(name) | Key::Status(name) => write!(f, "{name}"),
-            Key::Request(id) => f.write_str(id),
+            Key::Request(id) | Key::Answer(id) => f.write_str(id),
             Key::History(term) => write!(f, "{term:010}"),
             _ => Ok(()),
         }
@@ -216,6 +223,7 @@ mod tests {
             Key::Observe(proxy),
             Key::Request("r-1".to_owned()),
             Key::History(7),
+            Key::Answer("r-1".to_owned()),
         ];
         for key in keys {
             assert_eq!(Key::parse(&key.to_string()), Some(key.clone()), "{key}");

@@ -27,6 +27,7 @@ pub enum Record {
     Observation(Observation),
     Request(Request),
     History(History),
+    Answer(Answer),
 }
 
 /// Which PostgreSQL cluster this is. Written once.
@@ -87,9 +88,9 @@ pub struct Term {
     /// The highest timeline any promotion so far may have chosen, be it known or not. A later promotion
     /// that does not exceed it may share its number with a history we never saw.
     pub highest_timeline: u32,
-    /// Nodes whose data may be of another history that looks like this one: they need a new copy before they
-    /// may follow or be read.
-    pub suspects: BTreeSet<NodeName>,
+    /// Nodes whose data may be of another history that looks like this one, and the first timeline of which that
+    /// is true: with data of that timeline or a later one they need a new copy before they may follow or be read.
+    pub suspects: BTreeMap<NodeName, u32>,
 }
 
 /// A rule of synchronous commit: a commit is acknowledged when `k` of `voters` have flushed it.
@@ -268,7 +269,7 @@ pub struct Status {
     pub note: String,
 }
 
-/// What an operator asks for. Removed by the transaction that begins or refuses it.
+/// What an operator asks for. Removed by the transaction that begins or refuses it, which leaves an [`Answer`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Move the lead, to the best follower if no node is named.
@@ -283,11 +284,36 @@ pub enum Request {
         /// Whether commits may be lost.
         accept_loss: bool,
     },
+    /// Give up the switchover that waits for transactions to end.
+    Cancel,
     /// The node's data was copied anew from the leader.
     Rebuilt {
         /// Which node.
         node: NodeName,
     },
+    /// A server joins, or its description changes.
+    Set {
+        /// Which node.
+        node: NodeName,
+        /// What it is like.
+        member: Member,
+    },
+    /// A server leaves. Not the leader.
+    Remove {
+        /// Which node.
+        node: NodeName,
+    },
+    /// Change the settings of the cluster.
+    Configure(Config),
+}
+
+/// What became of a request. Whoever asked removes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// It was begun, or done; otherwise it was refused.
+    pub accepted: bool,
+    /// With the numbers it rests on.
+    pub text: String,
 }
 
 /// How a term began. Written with the term's opening.
@@ -301,6 +327,8 @@ pub struct History {
     pub lineage: Lineage,
     /// Why.
     pub reason: String,
-    /// Bytes of the old leader's WAL that the new one does not have; `None` when unknown or zero by rule.
-    pub lost_bytes: Option<u64>,
+    /// Bytes of the old leader's WAL, as far as it is known, that the new one does not have.
+    pub lost_bytes: u64,
+    /// How long each step took the coordinator that finished, in milliseconds; steps of one that died are missing.
+    pub steps_ms: Vec<(Step, u64)>,
 }

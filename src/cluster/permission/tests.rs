@@ -1,6 +1,5 @@
 //! What a proxy may believe, event by event.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
@@ -38,7 +37,7 @@ impl World {
             run: None,
             permission_us: 4_000_000,
             highest_timeline: 1,
-            suspects: BTreeSet::new(),
+            suspects: BTreeMap::new(),
         });
     }
 
