@@ -80,7 +80,8 @@ pub(super) struct Checkout {
 impl ClientTask {
     /// Serves the client until it leaves, then leaves its server clean.
     pub async fn run(mut self) {
-        poll_fn(|cx| Poll::Ready(self.client.woken_by(cx.waker()))).await;
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        self.client.woken_by(&waker);
         let end = loop {
             if let Err(end) = self.turn().await {
                 break end;
