@@ -219,9 +219,7 @@ impl ClientTask {
             self.session.backend(input, &mut server.state, &mut relay.to_client, &mut relay.to_server);
         self.worker.metrics.bytes(Direction::FromServer, dealt_with as u64);
         // Before the client hears of it, so that whatever it does next comes after.
-        if self.session.take_schema_changed() {
-            self.catalog.schema_changed();
-        }
+        self.catalog.follow(&mut self.session);
         if let Some(shape) = self.session.take_learned() {
             self.catalog.learn(shape);
         }
@@ -318,9 +316,7 @@ impl ClientTask {
         let error = error.or_else(|| (!read).then(outcome_unknown));
         self.drop_server();
         let goes_on = self.session.server_lost(error, &mut self.relay.to_client);
-        if self.session.take_schema_changed() {
-            self.catalog.schema_changed();
-        }
+        self.catalog.follow(&mut self.session);
         goes_on.map_err(End::Told)?;
         self.count_pins();
         Ok(())
@@ -384,9 +380,7 @@ impl ClientTask {
                 self.drop_server();
             }
         }
-        if self.session.take_schema_changed() {
-            self.catalog.schema_changed();
-        }
+        self.catalog.follow(&mut self.session);
         self.uncount_pins();
     }
 

@@ -133,10 +133,14 @@ impl Session {
 
     fn follow_transaction(&mut self, transaction: &Transaction, tag: &[u8]) {
         match transaction {
-            Transaction::Begin { .. } | Transaction::FinishPrepared => {}
+            Transaction::Begin { .. } => {}
+            Transaction::FinishPrepared => self.finished_prepared = true,
             // COMMIT of a failed transaction answers ROLLBACK.
             Transaction::Commit { .. } if tag == b"COMMIT" => self.transaction_ended(true),
-            Transaction::PrepareTransaction if tag == b"PREPARE TRANSACTION" => self.transaction_ended(true),
+            Transaction::PrepareTransaction if tag == b"PREPARE TRANSACTION" => {
+                self.schema_prepared |= self.schema_in_doubt;
+                self.transaction_ended(true);
+            }
             Transaction::Commit { .. } | Transaction::PrepareTransaction | Transaction::Rollback { .. } => {
                 self.transaction_ended(false);
             }

@@ -148,6 +148,7 @@ impl Session {
     fn schema_maybe_changed(&mut self) {
         let in_doubt = std::mem::take(&mut self.schema_in_doubt);
         self.schema_changed |= in_doubt || self.pipeline.may_change_schema();
+        self.schema_prepared |= in_doubt;
     }
 
     fn forget_checkout(&mut self) {

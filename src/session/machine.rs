@@ -175,6 +175,10 @@ pub struct Session {
     pub(super) drops_database: Option<Box<str>>,
     /// The transaction has changed the schema, for others to see once it is committed.
     pub(super) schema_in_doubt: bool,
+    /// Such a transaction was prepared for a second phase, which any session may bring about.
+    pub(super) schema_prepared: bool,
+    /// A prepared transaction was committed or rolled back.
+    pub(super) finished_prepared: bool,
     /// The search path of these settings.
     pub(super) path: Option<(Arc<Settings>, Arc<SearchPath>)>,
     pub(super) replay: Replay,
@@ -259,6 +263,8 @@ impl Session {
             schema_changed: false,
             drops_database: None,
             schema_in_doubt: false,
+            schema_prepared: false,
+            finished_prepared: false,
             path: None,
             replay: Replay::default(),
             strict: false,
@@ -399,6 +405,16 @@ impl Session {
     /// done, and again when its transaction is.
     pub fn take_schema_changed(&mut self) -> bool {
         std::mem::take(&mut self.schema_changed)
+    }
+
+    /// Takes the note that a transaction was prepared which has changed the schema.
+    pub fn take_schema_prepared(&mut self) -> bool {
+        std::mem::take(&mut self.schema_prepared)
+    }
+
+    /// Takes the note that a prepared transaction was committed or rolled back.
+    pub fn take_finished_prepared(&mut self) -> bool {
+        std::mem::take(&mut self.finished_prepared)
     }
 
     /// Takes the name of a database that the client is about to drop: nobody else may be connected to it.

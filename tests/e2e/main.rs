@@ -6,6 +6,7 @@
 mod balance;
 mod cancel;
 mod catalog;
+mod catalog_changes;
 mod corpus;
 mod demo;
 mod drivers;

@@ -13,6 +13,9 @@ SELECT 'fingerprint', concat_ws(',',
     (SELECT concat_ws(' ', count(*), sum(xmin::text::int8)) FROM pg_cast WHERE oid >= 16384),
     (SELECT concat_ws(' ', count(*), sum(xmin::text::int8)) FROM pg_type
         WHERE oid >= 16384 AND typrelid = 0 AND typelem = 0),
+    -- ALTER TYPE changes the attributes of composite types, and nothing else of them.
+    (SELECT concat_ws(' ', count(*), sum(a.xmin::text::int8)) FROM pg_attribute a
+        JOIN pg_class c ON c.oid = a.attrelid WHERE c.relkind = 'c' AND c.oid >= 16384),
     (SELECT concat_ws(' ', count(*), sum(xmin::text::int8)) FROM pg_constraint WHERE contypid <> 0),
     (SELECT concat_ws(' ', count(*), sum(xmin::text::int8)) FROM pg_opclass WHERE oid >= 16384),
     (SELECT concat_ws(' ', count(*), sum(xmin::text::int8)) FROM pg_db_role_setting),

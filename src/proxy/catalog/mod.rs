@@ -13,13 +13,13 @@ use tokio::sync::{Notify, watch};
 
 use super::state::Shared;
 use crate::pool::Home;
+use crate::session::Session;
 use crate::sql::{Catalog, Shape};
 
 /// The catalog of one database, and what has become of its schema since.
 pub struct DatabaseCatalog {
     name: Arc<str>,
-    /// Counts the schema changes that have passed through the proxy.
-    schema: Arc<AtomicU64>,
+    schema: Arc<Schema>,
     loaded: ArcSwapOption<Loaded>,
     /// Wakes the loader.
     wake: Notify,
@@ -27,6 +27,14 @@ pub struct DatabaseCatalog {
     started: AtomicBool,
     /// Whether the loader has tried at least once.
     tried: watch::Sender<bool>,
+}
+
+/// What is known of the changes of one database's schema.
+struct Schema {
+    /// Counts those that have passed through the proxy.
+    generation: AtomicU64,
+    /// One was prepared for a second phase: any that is committed from then on may be it.
+    prepared: AtomicBool,
 }
 
 /// A catalog, and the latest schema generation at which it was seen to hold.
@@ -45,13 +53,19 @@ impl Loaded {
 impl DatabaseCatalog {
     /// Returns how many schema changes have passed, counted from 1.
     pub fn schema_generation(&self) -> u64 {
-        self.schema.load(Ordering::Acquire)
+        self.schema.generation.load(Ordering::Acquire)
     }
 
-    /// Notes a schema change: until the catalog has been loaded again, it is of the past.
-    pub fn schema_changed(&self) {
-        self.schema.fetch_add(1, Ordering::AcqRel);
-        self.wake.notify_one();
+    /// Takes note of what a session has done to the schema: until the catalog has been loaded again, it is of the past.
+    pub fn follow(&self, session: &mut Session) {
+        if session.take_schema_prepared() {
+            self.schema.prepared.store(true, Ordering::Release);
+        }
+        let finished = session.take_finished_prepared() && self.schema.prepared.load(Ordering::Acquire);
+        if session.take_schema_changed() || finished {
+            self.schema.generation.fetch_add(1, Ordering::AcqRel);
+            self.wake.notify_one();
+        }
     }
 
     /// Notes that a standby refused a statement of this shape: no client's goes there before the next catalog.
@@ -81,7 +95,7 @@ impl DatabaseCatalog {
 pub struct Catalogs {
     by_database: Mutex<HashMap<Arc<str>, Arc<DatabaseCatalog>>>,
     /// Outlive the catalogs: servers hold statements that were prepared at such a count.
-    schemas: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
+    schemas: Mutex<HashMap<Arc<str>, Arc<Schema>>>,
     loads: AtomicU32,
 }
 
@@ -91,7 +105,8 @@ impl Catalogs {
         let make = || {
             let mut schemas = self.schemas.lock().expect("no panic happens under this lock");
             // Starts at 1: 0 marks what is out of date.
-            let schema = schemas.entry(database.clone()).or_insert_with(|| Arc::new(AtomicU64::new(1)));
+            let first = || Schema { generation: AtomicU64::new(1), prepared: AtomicBool::new(false) };
+            let schema = schemas.entry(database.clone()).or_insert_with(|| Arc::new(first()));
             Arc::new(DatabaseCatalog {
                 name: database.clone(),
                 schema: schema.clone(),
