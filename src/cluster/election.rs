@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::facts::{Facts, Standby, Standing, Upstream};
+use super::failover;
 use super::lineage::Kinship;
 use super::mutation::Mutation;
 use super::records::{Operation, Opinion, Rule};
@@ -16,6 +17,8 @@ use crate::topology::NodeName;
 pub(super) struct Recruit {
     /// How much it holds of the history that counts.
     pub(super) position: Lsn,
+    /// It also has what a candidate that was given up wrote: others can follow it, it could follow no other.
+    pub(super) descends: bool,
 }
 
 /// Whom to promote.
@@ -36,8 +39,9 @@ pub(super) enum Choice {
 pub(super) fn recruit(s: &Situation<'_>, operation: &Operation, name: &NodeName) -> Result<Recruit, Wait> {
     let node = name.clone();
     let facts = standing(s, operation, name)?;
-    let position = s.kinship(facts).shared();
-    let Standing::Standby(standby) = &facts.standing else { return Ok(Recruit { position }) };
+    let kinship = s.kinship(facts);
+    let found = Recruit { position: kinship.shared(), descends: matches!(kinship, Kinship::Descendant(_)) };
+    let Standing::Standby(standby) = &facts.standing else { return Ok(found) };
     let token = match &standby.upstream {
         Upstream::DeadEnd { term } => *term == s.term.number || s.is(Mutation::RecruitOfAnyTerm),
         _ => false,
@@ -51,7 +55,7 @@ pub(super) fn recruit(s: &Situation<'_>, operation: &Operation, name: &NodeName)
     if !has_replayed(standby) {
         return Err(Wait::Replaying { node });
     }
-    Ok(Recruit { position })
+    Ok(found)
 }
 
 /// Whether the startup process has replayed all there is on disk.
@@ -112,7 +116,7 @@ pub(super) fn choose(s: &Situation<'_>, operation: &Operation, patience_over: bo
                     wait,
                     Wait::Recruiting { .. } | Wait::ReceiverRuns { .. } | Wait::Replaying { .. }
                 );
-                pending |= coming && is_there(s, name) && !is_primary(s, name);
+                pending |= coming && is_there(s, name) && !failover::is_primary(s, name);
                 waits.push(wait);
             }
         }
@@ -132,7 +136,7 @@ pub(super) fn choose(s: &Situation<'_>, operation: &Operation, patience_over: bo
     let rank = |(name, recruit): &&(&&NodeName, &Recruit)| {
         let priority = s.member(name).map_or(0, |member| member.priority);
         let reliable = !operation.given_up.contains(**name);
-        (reliable, recruit.position, priority, std::cmp::Reverse((**name).clone()))
+        (reliable, recruit.position, recruit.descends, priority, std::cmp::Reverse((**name).clone()))
     };
     let best = if s.is(Mutation::AnyCandidate) { fit.first() } else { fit.iter().max_by_key(rank) };
     match best {
@@ -151,10 +155,6 @@ fn is_there(s: &Situation<'_>, name: &NodeName) -> bool {
     s.known(name).is_some_and(|known| {
         !known.is_doubtful() && known.opinion(s.now, s.timings()) == Some(Opinion::Alive)
     })
-}
-
-fn is_primary(s: &Situation<'_>, name: &NodeName) -> bool {
-    s.known(name).and_then(|known| known.last_facts()).is_some_and(Facts::is_primary)
 }
 
 /// Rule C7: of every rule under which commits may have been acknowledged, so many voters must be at hand that one

@@ -1,20 +1,21 @@
 //! From the freeze to the choice: fence, look at the old leader again, recruit, choose (steps Frozen and Chosen).
 
 use super::election::{self, Choice};
-use super::facts::{Standing, Upstream};
+use super::facts::{Facts, Standing, Upstream};
 use super::fencing::{self, Fence};
 use super::key::Key;
+use super::known::{Known, Sort};
 use super::lineage::Kinship;
 use super::moment::Moment;
 use super::mutation::Mutation;
 use super::order::Command;
 use super::records::{History, Operation, OperationKind, Opinion, Phase, Record, Rule, Step, Sync, Term};
 use super::situation::{Plan, Situation};
+use super::switchover;
 use super::sync_names::SyncNames;
 use super::transaction::Txn;
 use super::verdict::{Verdict, Votes};
 use super::wait::Wait;
-use super::{known::Sort, switchover};
 use crate::pg::Lsn;
 use crate::topology::NodeName;
 
@@ -100,6 +101,8 @@ pub(super) fn frozen(s: &Situation<'_>, operation: &Operation) -> Plan {
 fn incumbent(s: &Situation<'_>, votes: &Votes) -> Option<bool> {
     let own = votes.observers.get(s.settings.me.as_str())?;
     match votes.verdict() {
+        // It may be back in a moment; after that it counts as silent.
+        Verdict::Alive if s.known(&s.term.leader).is_some_and(Known::is_starting) => None,
         Verdict::Alive => Some(true),
         Verdict::Dead { .. } => Some(false),
         Verdict::Unsure => (s.in_step() > s.timings().recruit).then_some(*own == Opinion::Alive),
@@ -137,10 +140,18 @@ pub(super) fn take(s: &Situation<'_>, operation: &Operation, mut plan: Plan, sin
             let lost = operation.known_end.bytes_since(required);
             let say =
                 format!("term {}: {candidate} at {required} is to lead ({lost} bytes lost)", s.term.number);
+            if s.is(Mutation::CandidateNotRecorded) && !is_primary(s, &candidate) {
+                plan.order(&candidate, Command::Promote { term: s.term.number });
+                return plan;
+            }
             plan.txn = Some((chosen(s, operation, &candidate, required), say));
         }
     }
     plan
+}
+
+pub(super) fn is_primary(s: &Situation<'_>, name: &NodeName) -> bool {
+    s.known(name).and_then(Known::last_facts).is_some_and(Facts::is_primary)
 }
 
 /// Writes the candidate down; only then may it be promoted (H9).

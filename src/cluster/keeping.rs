@@ -32,7 +32,14 @@ pub(super) fn open(s: &Situation<'_>) -> Plan {
         return freeze;
     }
     if let Some(request) = requests::open(s) {
-        return request;
+        if request.txn.is_some() {
+            return request;
+        }
+        // It is being prepared; everything else goes on.
+        let Plan { waits, hurry, .. } = plan;
+        plan = request;
+        plan.waits.extend(waits);
+        plan.hurry |= hurry;
     }
     let settling = s.operation();
     if s.config().paused && settling.is_none() {
@@ -144,12 +151,6 @@ fn keep_leader(s: &Situation<'_>, facts: &Facts, others: &BTreeSet<NodeName>, pl
         _ if others.is_empty() => {}
         _ => plan.order(leader, Command::Heartbeat),
     }
-    // A new leader's checkpoint lets others be rewound against it.
-    let settling = s.operation().is_some_and(|operation| operation.candidate.as_ref() == Some(leader));
-    let checked = known.and_then(|known| known.done(Sort::Checkpoint));
-    if settling && checked.is_none_or(|done| done.term != s.term.number) {
-        plan.order(leader, Command::Checkpoint);
-    }
 }
 
 /// A member that does not lead: follows, or is kept from harm, or is left alone because it needs a new copy.
@@ -221,6 +222,14 @@ fn settle(s: &Situation<'_>, operation: &Operation, plan: &mut Plan) {
     let end = s.memory.step_since() + SETTLING;
     if (coming || unknown) && s.now < end {
         plan.wake_at(end);
+        return;
+    }
+    // A new leader's checkpoint lets others be rewound against it.
+    let (leader, known) = (&s.term.leader, s.known(&s.term.leader));
+    let checked = known.and_then(|known| known.done(Sort::Checkpoint));
+    let silent = known.is_none_or(|known| !known.answers());
+    if checked.is_none_or(|done| done.term != s.term.number) && !silent && s.now < end {
+        plan.order(leader, Command::Checkpoint);
         return;
     }
     let settled = Operation { step: Step::Settled, ..operation.clone() };

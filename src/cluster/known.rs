@@ -154,6 +154,11 @@ impl Known {
         self.names_touched = None;
     }
 
+    /// Whether it said last that it takes no connections yet.
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.last, Some((Report::NotReady, _)))
+    }
+
     /// Whether an order can be given now.
     pub(super) fn is_idle(&self, now: Moment) -> bool {
         self.order.is_none() && now >= self.retry_at
@@ -239,9 +244,15 @@ impl Known {
     }
 
     /// Returns whether the leader lives **as the leader** of this history: a server that answers as a standby, or
-    /// with other data, is not it.
-    pub(super) fn leads(&self, now: Moment, timings: &Timings, lineage: &Lineage) -> Option<Opinion> {
-        match self.last_facts() {
+    /// with other data, is not it. What it said before `since`, when its term was first seen, is no evidence of that.
+    pub(super) fn leads(
+        &self,
+        now: Moment,
+        timings: &Timings,
+        lineage: &Lineage,
+        since: Option<Moment>,
+    ) -> Option<Opinion> {
+        match self.last_facts().filter(|_| self.asked_at() >= since) {
             Some(facts) if !facts.is_primary() || facts.lineage != *lineage => Some(Opinion::Gone),
             _ => self.opinion(now, timings),
         }

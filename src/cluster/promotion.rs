@@ -170,7 +170,7 @@ fn open(
         // Another promotion may have chosen the same number, at the same position: whoever was not seen to hold
         // still in this term may have followed that one.
         for (name, _) in s.members().filter(|(name, _)| *name != candidate) {
-            if election::standing(s, operation, name).is_err() || !holds_still(s, name) {
+            if !holds_still(s, operation, name) {
                 let from = suspects.get(name).copied().unwrap_or(timeline);
                 suspects.insert(name.clone(), from.min(timeline));
             }
@@ -207,9 +207,14 @@ fn open(
     plan
 }
 
-/// Whether the node carries a token of this very term: whatever it followed, it was stopped by us since.
-fn holds_still(s: &Situation<'_>, name: &NodeName) -> bool {
-    let upstream = s.facts(name).and_then(Facts::standby).map(|standby| &standby.upstream);
+/// Whether the node carries a token of this very term, so that whatever it followed, it was stopped by us since, and
+/// has nothing of a promotion that never led.
+fn holds_still(s: &Situation<'_>, operation: &Operation, name: &NodeName) -> bool {
+    let Ok(facts) = election::standing(s, operation, name) else { return false };
+    if matches!(s.kinship(facts), Kinship::Descendant(_)) {
+        return false;
+    }
+    let upstream = facts.standby().map(|standby| &standby.upstream);
     matches!(upstream, Some(Upstream::DeadEnd { term } | Upstream::Leader { term, .. }) if *term == s.term.number)
 }
 

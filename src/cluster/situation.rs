@@ -161,12 +161,14 @@ impl Situation<'_> {
     /// Collects what is said of the leader. The own opinion counts if it was formed after `after`.
     pub(super) fn votes(&self, after: Option<Moment>) -> Votes {
         let (leader, timings) = (&self.term.leader, self.timings());
+        let since = self.memory.opened_since(self.term.number);
         let mut votes = Votes::default();
         let others = self.view.grants().filter(|(_, grant)| !grant.evicted).map(|(name, _)| name);
         votes.proxies = others.chain([&self.settings.me]).collect::<std::collections::BTreeSet<_>>().len();
         let own =
             self.known(leader).filter(|known| after.is_none_or(|after| known.asked_at() >= Some(after)));
-        if let Some(opinion) = own.and_then(|known| known.leads(self.now, timings, &self.term.lineage)) {
+        if let Some(opinion) = own.and_then(|known| known.leads(self.now, timings, &self.term.lineage, since))
+        {
             votes.observers.insert(self.settings.me.to_string(), opinion);
         }
         for (name, observation) in self.view.observations() {

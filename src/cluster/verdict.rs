@@ -32,16 +32,21 @@ pub(super) enum Verdict {
 
 impl Votes {
     /// Counts. One proxy cut off from the leader is outvoted, by other proxies or by the followers that still hear
-    /// it; those that died together with it do not count, so they neither block nor help.
+    /// it; those that died together with it do not count, so they neither block nor help. Followers that hear nothing
+    /// confirm what proxies say and never outvote them: a leader in a long checkpoint sends them nothing either.
     pub(super) fn verdict(&self) -> Verdict {
-        let all = || self.observers.values().chain(self.witnesses.values());
-        let alive = all().filter(|opinion| **opinion == Opinion::Alive).count();
-        let dead = all().count() - alive;
+        let count = |opinions: &BTreeMap<String, Opinion>| {
+            let alive = opinions.values().filter(|opinion| **opinion == Opinion::Alive).count();
+            (alive, opinions.len() - alive)
+        };
+        let (seen, missed) = count(&self.observers);
+        let (heard, unheard) = count(&self.witnesses);
         let gone = self.observers.values().filter(|opinion| **opinion == Opinion::Gone).count();
         let floor = self.proxies.clamp(1, 2);
-        if dead > alive && dead >= floor {
+        let dead = missed > seen && missed + unheard > seen + heard && missed + unheard >= floor;
+        if dead {
             Verdict::Dead { hard: gone >= floor }
-        } else if alive > dead {
+        } else if seen > missed || seen + heard > missed + unheard {
             Verdict::Alive
         } else {
             Verdict::Unsure
@@ -100,5 +105,7 @@ mod tests {
         check(&[Gone], &[Silent, Silent], 3, Verdict::Dead { hard: false });
         check(&[Silent, Silent, Alive], &[], 3, Verdict::Dead { hard: false });
         check(&[Silent, Gone], &[Alive, Alive], 2, Verdict::Unsure);
+        check(&[Alive], &[Silent, Silent], 1, Verdict::Alive);
+        check(&[Alive, Silent], &[Silent, Silent], 2, Verdict::Unsure);
     }
 }

@@ -96,7 +96,9 @@ impl Coordinator {
         let mut seen = Observation { incarnation: self.settings.incarnation, ..Observation::default() };
         for (name, known) in &self.nodes {
             let opinion = match term {
-                Some(term) if term.leader == *name => known.leads(now, timings, &term.lineage),
+                Some(term) if term.leader == *name => {
+                    known.leads(now, timings, &term.lineage, self.memory.opened_since(term.number))
+                }
                 _ => known.opinion(now, timings),
             };
             seen.nodes.extend(opinion.map(|opinion| (name.clone(), opinion)));
