@@ -140,7 +140,9 @@ impl Coordinator {
         let active = self.epoch.is_some();
         let retries =
             self.nodes.values().map(Known::retry_at).filter(|at| active && *at > self.stepped_at).min();
-        let soon = earliest(earliest(read, beat), earliest(probes, self.plan_wake));
+        // What was due at the last step and was not done waits for an answer, which is an event of its own.
+        let planned = self.plan_wake.filter(|at| *at > self.stepped_at);
+        let soon = earliest(earliest(read, beat), earliest(probes, planned));
         earliest(earliest(soon, retries), Some(self.show_at))
     }
 

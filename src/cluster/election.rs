@@ -93,8 +93,10 @@ pub(super) fn standing<'a>(
     let abandoned = operation.given_up.contains(name) || operation.candidate.as_ref() == Some(name);
     let fit = match (&facts.standing, kinship) {
         (Standing::Standby(_), Kinship::Same(_) | Kinship::Ancestor(_)) => true,
-        // It followed a candidate that was given up: nothing was acknowledged there, and nothing is missing.
-        (Standing::Standby(_), Kinship::Descendant(_)) => !operation.given_up.is_empty(),
+        // It follows the candidate, or one that was given up: nothing was acknowledged there, and nothing is missing.
+        (Standing::Standby(_), Kinship::Descendant(_)) => {
+            operation.candidate.is_some() || !operation.given_up.is_empty()
+        }
         // That candidate itself, promoted after all; or the leader that was, promoted once more by hand.
         (Standing::Primary { .. }, Kinship::Descendant(_)) => abandoned || *name == s.term.leader,
         _ => false,

@@ -211,15 +211,14 @@ pub(super) fn reopen(
     let sync = s.sync();
     let run = match s.leader_facts() {
         Some(facts) => {
-            let wanted = s.names(&sync.rule);
-            let next = sync.next.as_ref().map(|rule| s.names(rule));
+            let restarted = s.strictness().is_some() && s.term.run != Some(facts.started);
+            let names = names_to_reopen(s, &sync, facts, restarted);
             let foreign = s.strictness().is_none() && matches!(facts.sync_names, SyncNames::Foreign(_));
-            if facts.sync_names != wanted && Some(&facts.sync_names) != next.as_ref() && !foreign {
-                plan.order(&leader, Command::SetSyncNames(wanted.clone()));
-                plan.waits.push(Wait::Names { node: leader, names: wanted });
+            if facts.sync_names != names && !foreign {
+                plan.order(&leader, Command::SetSyncNames(names.clone()));
+                plan.waits.push(Wait::Names { node: leader, names });
                 return plan;
             }
-            let restarted = s.strictness().is_some() && s.term.run != Some(facts.started);
             if restarted && !s.is_proven(&leader, facts) && !s.is(Mutation::NoProbeCommit) {
                 follow_again(s, &mut plan);
                 plan.order(&leader, Command::ProbeCommit);
@@ -230,6 +229,8 @@ pub(super) fn reopen(
         }
         // Others see it, we do not. What we may have set on it must be taken back first.
         None if operation.kind != OperationKind::Failover || answers(s, &leader) => return plan,
+        // A run that is another one for certain would need a term of its own at once.
+        None if runs_anew(s, &leader) => return plan,
         None => s.term.run,
     };
     if !fenced {
@@ -253,6 +254,32 @@ pub(super) fn reopen(
         .put(Key::Term, Record::Term(term.clone()));
     plan.txn = Some((txn, format!("term {}: {leader} goes on: {why}", term.number)));
     plan
+}
+
+/// Returns the names the leader is to wait for when it goes on. While two rules are recorded either will do; a commit
+/// that has to go through first takes the one that has the voters for it.
+fn names_to_reopen(s: &Situation<'_>, sync: &Sync, facts: &Facts, restarted: bool) -> SyncNames {
+    let rules = || std::iter::once(&sync.rule).chain(&sync.next);
+    let has_voters = |rule: &&Rule| {
+        let there = rule.voters.iter().filter(|name| {
+            let known = s.known(name).filter(|known| known.answers());
+            known.and_then(|known| known.last_facts()).is_some_and(|facts| {
+                facts.standby().is_some()
+                    && s.kinship(facts).can_follow()
+                    && !s.is_suspect(name, &facts.lineage)
+            })
+        });
+        there.count() >= rule.k as usize
+    };
+    let in_force = rules().find(|rule| s.names(rule) == facts.sync_names);
+    let fit = in_force.filter(|rule| !restarted || has_voters(rule)).or_else(|| rules().find(has_voters));
+    s.names(fit.or(in_force).unwrap_or(&sync.rule))
+}
+
+/// Whether the leader was last seen in another run than the term is for.
+fn runs_anew(s: &Situation<'_>, name: &NodeName) -> bool {
+    let seen = s.known(name).and_then(|known| known.last_facts()).map(|facts| facts.started);
+    s.strictness().is_some() && seen.is_some() && seen != s.term.run
 }
 
 fn answers(s: &Situation<'_>, name: &NodeName) -> bool {

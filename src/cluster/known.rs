@@ -244,7 +244,8 @@ impl Known {
     }
 
     /// Returns whether the leader lives **as the leader** of this history: a server that answers as a standby, or
-    /// with other data, is not it. What it said before `since`, when its term was first seen, is no evidence of that.
+    /// with other data, is not it. `since` is when the term that made it leader was first seen: what it was
+    /// before says nothing.
     pub(super) fn leads(
         &self,
         now: Moment,
@@ -252,7 +253,8 @@ impl Known {
         lineage: &Lineage,
         since: Option<Moment>,
     ) -> Option<Opinion> {
-        match self.last_facts().filter(|_| self.asked_at() >= since) {
+        match self.last_facts() {
+            Some(_) if since.is_some_and(|since| self.asked_at() < Some(since)) => None,
             Some(facts) if !facts.is_primary() || facts.lineage != *lineage => Some(Opinion::Gone),
             _ => self.opinion(now, timings),
         }

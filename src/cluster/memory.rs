@@ -142,6 +142,11 @@ impl Memory {
         self.closed
     }
 
+    /// Returns when the last open term was first seen open, whatever came after it.
+    pub(super) fn last_opened(&self) -> Option<Moment> {
+        self.opened.map(|(_, since)| since)
+    }
+
     /// Returns when `term` was first seen open.
     pub(super) fn opened_since(&self, term: u64) -> Option<Moment> {
         self.opened.filter(|(number, _)| *number == term).map(|(_, since)| since)

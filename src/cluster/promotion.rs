@@ -18,6 +18,12 @@ use crate::topology::NodeName;
 /// Plans the step Chosen: `candidate` and nobody else is promoted in this term.
 pub(super) fn chosen(s: &Situation<'_>, operation: &Operation, candidate: &NodeName) -> Plan {
     let mut plan = Plan { hurry: true, ..Plan::default() };
+    for (name, _) in s.members() {
+        // Whoever is back may be needed for the commit that proves the candidate.
+        if s.known(name).is_some_and(|known| !known.owned && known.answers()) {
+            plan.order(name, Command::Own);
+        }
+    }
     if *candidate != s.term.leader {
         // For those who reach it directly; nothing waits for this.
         soften(s, &mut plan, &s.term.leader);

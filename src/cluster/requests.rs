@@ -106,9 +106,8 @@ fn said(txn: Txn, say: String) -> Plan {
 fn switchover_to(s: &Situation<'_>, to: Option<&NodeName>) -> Result<NodeName, Vec<Wait>> {
     let leader = &s.term.leader;
     let known = s.known(leader);
-    let lives = known.and_then(|known| {
-        known.leads(s.now, s.timings(), &s.term.lineage, s.memory.opened_since(s.term.number))
-    });
+    let lives =
+        known.and_then(|known| known.leads(s.now, s.timings(), &s.term.lineage, s.memory.last_opened()));
     if lives != Some(Opinion::Alive) {
         let why = "a switchover needs a leader that is well; ask for a failover".to_owned();
         return Err(vec![Wait::NoAnswer { node: leader.clone(), why }]);

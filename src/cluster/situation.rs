@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::facts::{Facts, Upstream};
 use super::key::{Key, ProxyName};
-use super::known::{Known, Nodes};
+use super::known::{Known, Nodes, Sort};
 use super::lineage::{Kinship, Lineage};
 use super::memory::Memory;
 use super::moment::Moment;
@@ -161,13 +161,13 @@ impl Situation<'_> {
     /// Collects what is said of the leader. The own opinion counts if it was formed after `after`.
     pub(super) fn votes(&self, after: Option<Moment>) -> Votes {
         let (leader, timings) = (&self.term.leader, self.timings());
-        let since = self.memory.opened_since(self.term.number);
         let mut votes = Votes::default();
         let others = self.view.grants().filter(|(_, grant)| !grant.evicted).map(|(name, _)| name);
         votes.proxies = others.chain([&self.settings.me]).collect::<std::collections::BTreeSet<_>>().len();
         let own =
             self.known(leader).filter(|known| after.is_none_or(|after| known.asked_at() >= Some(after)));
-        if let Some(opinion) = own.and_then(|known| known.leads(self.now, timings, &self.term.lineage, since))
+        if let Some(opinion) = own
+            .and_then(|known| known.leads(self.now, timings, &self.term.lineage, self.memory.last_opened()))
         {
             votes.observers.insert(self.settings.me.to_string(), opinion);
         }
@@ -185,17 +185,24 @@ impl Situation<'_> {
         votes
     }
 
-    /// What a follower's walreceiver tells of the leader. Only one that was pointed at it can tell of its absence.
+    /// What a follower's walreceiver tells of the leader. Only one that was pointed at it, long enough ago to have
+    /// connected, can tell of its absence.
     fn witness(&self, name: &NodeName) -> Option<Opinion> {
-        let standby = self.known(name)?.last_facts()?.standby()?;
+        let known = self.known(name)?;
+        let standby = known.last_facts()?.standby()?;
         let ours = match &standby.upstream {
             Upstream::Leader { node, .. } => *node == self.term.leader,
             Upstream::None | Upstream::DeadEnd { .. } => return None,
             Upstream::Foreign => false,
         };
+        let length = self.timings().witness;
         match standby.receiver {
-            Some(receiver) if receiver.heard < self.timings().witness => Some(Opinion::Alive),
-            _ => ours.then_some(Opinion::Silent),
+            Some(receiver) if receiver.heard < length => Some(Opinion::Alive),
+            _ => {
+                let pointed = known.done(Sort::Follow).map(|follow| follow.at).max(self.memory.last_opened());
+                let settled = pointed.is_some_and(|at| self.now.since(at) >= length);
+                (ours && settled).then_some(Opinion::Silent)
+            }
         }
     }
 

@@ -97,7 +97,7 @@ impl Coordinator {
         for (name, known) in &self.nodes {
             let opinion = match term {
                 Some(term) if term.leader == *name => {
-                    known.leads(now, timings, &term.lineage, self.memory.opened_since(term.number))
+                    known.leads(now, timings, &term.lineage, self.memory.last_opened())
                 }
                 _ => known.opinion(now, timings),
             };
