@@ -79,7 +79,9 @@ pub(super) fn frozen(s: &Situation<'_>, operation: &Operation) -> Plan {
         if alive.is_none() {
             plan.waits.push(Wait::Verdict { votes: votes.to_string(), because: "no majority yet" });
         }
-    } else if s.leader_facts().is_some() {
+    } else if operation.kind == OperationKind::Switchover || answers(s, &s.term.leader) {
+        // Also while an order to the leader is under way and its facts are not known: what it wrote last must not
+        // be left behind for that.
         return switchover::frozen(s, operation, plan, fenced);
     }
     let decided = operation.kind != OperationKind::Failover || alive == Some(false);

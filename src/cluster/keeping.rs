@@ -20,7 +20,7 @@ use super::{requests, sync_set};
 use crate::topology::NodeName;
 
 /// How long followers are waited for before an operation counts as settled without them.
-const SETTLING: Duration = Duration::from_secs(30);
+pub(super) const SETTLING: Duration = Duration::from_secs(30);
 
 /// Plans while the term is open.
 pub(super) fn open(s: &Situation<'_>) -> Plan {

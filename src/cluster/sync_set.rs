@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use super::facts::{Facts, Upstream};
-use super::keeping::are_ours;
+use super::keeping::{SETTLING, are_ours};
 use super::key::Key;
 use super::known::{Known, Sort};
 use super::mutation::Mutation;
@@ -93,11 +93,17 @@ fn target(s: &Situation<'_>, sync: &Sync) -> Rule {
         s.members().map(|(name, _)| name).filter(|name| is_good(s, name, present)).cloned().collect();
     match (good.len() >= k as usize, strict) {
         (true, _) => Rule { voters: good, k },
-        // Whom to count instead is no question while commits wait in any case.
-        (false, true) if present.k == k => present.clone(),
+        // Whom to count instead is no question while commits wait in any case. Before the first rule holds only the
+        // leader could lead, so followers on their way are waited for, for a while, instead of making commits wait.
+        (false, true) if present.k > 0 || is_new(s) => present.clone(),
         (false, true) => Rule { voters: good, k },
         (false, false) => Rule { k: good.len() as u32, voters: good },
     }
+}
+
+/// Whether the term opened a moment ago, so that followers may be on their way.
+fn is_new(s: &Situation<'_>) -> bool {
+    s.memory.opened_since(s.term.number).is_none_or(|since| s.now.since(since) < SETTLING)
 }
 
 /// Whether a follower counts: it is level with the leader, or was a moment ago if it counted already.

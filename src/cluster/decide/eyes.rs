@@ -7,7 +7,7 @@ use super::{ASK_AGAIN, Action, Coordinator, SELDOM};
 use crate::cluster::facts::Report;
 use crate::cluster::key::Key;
 use crate::cluster::moment::Moment;
-use crate::cluster::records::{Observation, Record};
+use crate::cluster::records::{Observation, Phase, Record};
 use crate::cluster::transaction::{CallId, View};
 use crate::topology::NodeName;
 
@@ -52,7 +52,10 @@ impl Coordinator {
         let (Some((name, known)), Report::Answered(facts)) = (found, &report) else { return };
         let asked = known.asked_at().unwrap_or(now);
         if name == term.leader && facts.is_primary() && facts.lineage == term.lineage {
-            self.memory.leader_reached(term.number, facts.position());
+            // What the last leader writes while the term is frozen is not the next one's.
+            if term.phase != Phase::Frozen {
+                self.memory.leader_reached(term.number, facts.position());
+            }
             if facts.position() > self.sample.0 || asked > self.sample.1 {
                 self.sample = (facts.position(), asked);
             }
