@@ -4,11 +4,13 @@
 #![deny(clippy::disallowed_methods)]
 
 mod conninfo;
+mod history;
 mod lsn;
 mod sqlstate;
 mod timeline;
 
 pub use conninfo::{Address, ConnInfo, ConnInfoError};
+pub use history::{BadHistory, History};
 pub use lsn::{Lsn, ParseLsnError};
 pub use sqlstate::SqlState;
 pub use timeline::Timeline;
