@@ -39,7 +39,7 @@ pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
         split: config.split,
         balance: config.balance.clone(),
         lists: lists(config)?,
-        wishes: bellwether::routing::Wishes::default(),
+        wishes: config.wishes,
         catalog_refresh: config.catalog_refresh,
         prepared_statements: config.prepared,
         host_rules: config.auth.rules.clone(),
@@ -220,6 +220,7 @@ pub fn start_workers(endpoint: Proxy, count: usize, metrics: &Metrics) -> io::Re
                 if number == 0 {
                     let registry = endpoint.shared().registry().clone();
                     tokio::spawn(registry.run_janitor(worker.home()));
+                    tokio::spawn(endpoint.shared().run_stations());
                 }
                 if let Err(error) = endpoint.serve(worker).await {
                     tracing::error!(%error, "this worker cannot accept clients");

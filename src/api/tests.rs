@@ -114,6 +114,7 @@ fn sources(snapshot: Snapshot) -> Sources {
         healings: &[],
         cancels: &[],
         fallbacks: &[],
+        freshness: &[],
     };
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     let metrics = Arc::new(Metrics::new(&names, snapshot.clone()));

@@ -17,7 +17,7 @@ use crate::auth::{ChannelBinding, HostRules};
 use crate::pg::{Address, ConnInfo};
 use crate::pool;
 use crate::pool::tls::{SslMode, TlsSettings};
-use crate::routing::{NoStandby, Policy};
+use crate::routing::{Consistency, NoStandby, OnStale, Policy, Wishes};
 use crate::session::PoolMode;
 use crate::topology::{LagLimits, Node, NodeId, NodeName};
 
@@ -33,6 +33,7 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         split: check.flag("routing.split"),
         lag_limits: check.lag_limits(),
         balance: check.balance(),
+        wishes: check.wishes(),
         catalog_refresh: check.duration("routing.catalog_refresh"),
         lists: check.routing_lists(),
         pool: check.pool(),
@@ -230,6 +231,17 @@ impl Check<'_> {
         }
     }
 
+    fn wishes(&self) -> Wishes {
+        Wishes {
+            consistency: named(&self.text("routing.consistency"), &Consistency::NAMES),
+            max_staleness_bytes: self.size("routing.max_staleness_bytes"),
+            max_staleness: self.duration("routing.max_staleness"),
+            on_stale: named(&self.text("routing.on_stale"), &OnStale::NAMES),
+            wait_limit: self.duration("routing.wait_limit"),
+            ..Wishes::default()
+        }
+    }
+
     fn routing_lists(&self) -> RoutingLists {
         let names = |path| self.list(path).0.into_iter().map(|item| item.text).collect();
         RoutingLists {
@@ -407,6 +419,11 @@ fn is_level(part: &str) -> bool {
     let (module, level) = part.split_once('=').unwrap_or(("any", part));
     let known = ["error", "warn", "info", "debug", "trace", "off"];
     !module.is_empty() && known.iter().any(|known| known.eq_ignore_ascii_case(level))
+}
+
+/// Takes one of several words; any other was refused where the value was read.
+fn named<T: Copy + Default>(word: &str, names: &[(&str, T)]) -> T {
+    names.iter().find(|(name, _)| *name == word).map_or_else(T::default, |(_, value)| *value)
 }
 
 fn pool_mode(word: &str) -> PoolMode {

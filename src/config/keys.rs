@@ -102,6 +102,22 @@ keys! {
         "What becomes of a read while no standby serves reads: the primary runs it, or it fails",
         "error where the primary could not bear the reads beside its writes";
 
+    "routing.consistency" Kind::Choice(&["session", "eventual", "bounded", "strong"]), r#""session""#, Reload,
+        "How fresh reads on standbys are: session sees what it wrote and saw, bounded is never staler than two limits, strong sees the latest commit",
+        "what an application expects of one server; a session changes it with SET bellwether.consistency";
+    "routing.max_staleness_bytes" Kind::Size, r#""16MB""#, Reload,
+        "For bounded: WAL that a standby may lack",
+        "one WAL segment";
+    "routing.max_staleness" OPTIONAL_DURATION, r#""10s""#, Reload,
+        "For bounded: how old what a standby shows may be, by the proxy's clock",
+        "what people take for a slow page; longer is an outage";
+    "routing.on_stale" Kind::Choice(&["primary", "wait", "error"]), r#""primary""#, Reload,
+        "What becomes of a read for which no standby is fresh enough: the primary runs it after a wait of 25ms at most, or after wait_limit, or it fails",
+        "wait or error where the primary could not bear the reads";
+    "routing.wait_limit" OPTIONAL_DURATION, r#""500ms""#, Reload,
+        "How long such a read waits for a standby with wait and error",
+        "a standby further behind than that has more than the usual to replay";
+
     "routing.catalog_refresh" DURATION, r#""30s""#, Reload,
         "How often a database's catalog is checked for changes that did not pass through here",
         "changes that pass through count at once; the check costs the primary some milliseconds";

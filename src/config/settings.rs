@@ -33,6 +33,8 @@ pub struct Config {
     pub lag_limits: LagLimits,
     /// How reads are spread over the standbys.
     pub balance: routing::Policy,
+    /// How fresh reads are, unless the session says otherwise.
+    pub wishes: routing::Wishes,
     /// How often catalogs are checked.
     pub catalog_refresh: Duration,
     /// What is read where, whatever the catalog says.

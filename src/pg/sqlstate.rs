@@ -73,6 +73,8 @@ codes! {
     IDLE_SESSION_TIMEOUT = b"57P05";
     /// `config_file_error`
     CONFIG_FILE_ERROR = b"F0000";
+    /// Our own, of a class that the standard leaves to implementations: a write that was acknowledged is gone.
+    LOST_WRITE = b"LW001";
     /// `internal_error`
     INTERNAL_ERROR = b"XX000";
 }

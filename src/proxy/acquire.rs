@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::client::{Checkout, ClientTask, End};
-use super::place::{OutOfReach, Placed, Reads, no_standby};
+use super::freshness::Search;
+use super::place::{OutOfReach, Placed, no_standby};
+use super::seek::Sought;
 use super::state::Trouble;
 use crate::pg::SqlState;
 use crate::pool::{CheckoutError, Patience, Pool, Server};
-use crate::routing::{Need, NoNode, Reason};
+use crate::routing::{Need, Reason};
 use crate::sql::NeedsPrimary;
 use crate::telemetry::NoServer;
 use crate::topology::{NodeId, Snapshot};
@@ -27,13 +29,16 @@ impl ClientTask {
     pub(super) async fn acquire(&mut self, need: Need) -> Result<(), End> {
         let began = Instant::now();
         let mut avoid = self.out_of_reach();
+        let mut search = Search::new(began);
         loop {
-            let placed = match self.place(need, avoid, began) {
-                Err(NoNode::NoStandby) => {
+            let placed = match self.seek(need, avoid, &mut search).await? {
+                Sought::Node(placed) => Some(placed),
+                Sought::None => None,
+                Sought::NoStandby => {
                     self.worker.metrics.not_checked_out(NoServer::NoStandby);
                     return self.refuse(&no_standby());
                 }
-                placed => placed.ok(),
+                Sought::Refused(error) => return self.refuse(&error),
             };
             let is_primary = placed.as_ref().is_some_and(|placed| placed.is_primary);
             let leader = match &placed {
@@ -56,6 +61,11 @@ impl ClientTask {
                 None => self.wait_for_server(None, began).await?,
             };
             match waited {
+                Waited::Server(Ok(server)) if !self.trusts(&server, placed.as_ref()) => {
+                    // It was opened after the node was asked; the answer to the next question holds for it.
+                    avoid = self.await_proof(&server, avoid, &mut search).await?;
+                    server.release();
+                }
                 Waited::Server(Ok(server)) if fits(&server, is_primary) => {
                     let (server, term) = match leader.ok().flatten() {
                         None => (server, None),
@@ -64,6 +74,7 @@ impl ClientTask {
                             None => continue,
                         },
                     };
+                    search.outcome.into_iter().for_each(|outcome| self.count(outcome));
                     self.attach(server, need, placed, term, began);
                     return self.relay.push_to_server(0).await.or_else(|_| self.lost());
                 }
@@ -173,10 +184,13 @@ impl ClientTask {
             metrics.fell_back(fallback);
         }
         if placed.as_ref().is_some_and(|placed| !placed.is_primary) {
-            self.reads = Reads { home: Some(server.node), lost: None };
+            (self.reads.home, self.reads.lost) = (Some(server.node), None);
         }
         self.checkout = Some(Checkout {
             node: server.node,
+            is_primary: placed.as_ref().is_none_or(|placed| placed.is_primary),
+            timeline: placed.as_ref().and_then(|placed| placed.timeline),
+            shown: placed.as_ref().and_then(|placed| placed.must.token()),
             need,
             term,
             attached: now,

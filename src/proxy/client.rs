@@ -13,9 +13,9 @@ use super::place::Reads;
 use super::relay::{Event, Relay, Wish};
 use super::settings::Settings;
 use super::state::{Trouble, Worker};
-use crate::pg::SqlState;
+use crate::pg::{SqlState, Timeline};
 use crate::pool::{Identity, Pool};
-use crate::routing::{InFlight, Need, Reason};
+use crate::routing::{InFlight, Need, Reason, Token};
 use crate::session::{BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session, pins};
 use crate::sql::{Lookups, SessionState};
 use crate::telemetry::{Direction, Found};
@@ -68,6 +68,11 @@ pub struct ClientTask {
 #[derive(Debug)]
 pub(super) struct Checkout {
     pub node: NodeId,
+    /// Whether it was taken for the primary, and the timeline it was on.
+    pub is_primary: bool,
+    pub timeline: Option<Timeline>,
+    /// The position it was known to show, where one was asked for.
+    pub shown: Option<Token>,
     pub need: Need,
     /// The term under which it is the primary's, where a gate watches over that.
     pub term: Option<u64>,
@@ -103,8 +108,7 @@ impl ClientTask {
         match self.frontend().await? {
             FrontendStep::NeedServer(need) => return self.acquire(need).await,
             FrontendStep::Ask(question) => {
-                self.answer(question);
-                return Ok(());
+                return self.answer(question).await;
             }
             FrontendStep::Terminate => return Err(End::Gone),
             FrontendStep::Violation(error) => return Err(End::Told(error)),
@@ -292,8 +296,10 @@ impl ClientTask {
         }
     }
 
-    fn settle(&self, checkout: Checkout) {
-        let (metrics, now) = (&self.worker.metrics, Instant::now());
+    fn settle(&mut self, checkout: Checkout) {
+        let now = Instant::now();
+        self.note_use(&checkout, now);
+        let metrics = &self.worker.metrics;
         metrics.transaction(checkout.node);
         // In all else there may be time that the client took to think.
         if checkout.need.reason.is_proof() {
@@ -340,7 +346,7 @@ impl ClientTask {
         tracing::debug!(event = "read.again", pid = self.client.pid, reason = ?healing);
         self.worker.metrics.healed(healing as usize);
         // Other connections to it may not be seen to be dead yet, and a read is run again only once.
-        self.reads = Reads { home: None, lost: Some(node) };
+        (self.reads.home, self.reads.lost) = (None, Some(node));
         self.relay.from_client.prepend(&requests);
         true
     }
@@ -357,7 +363,10 @@ impl ClientTask {
         self.client.detach();
         self.underway.end();
         self.asked_at = None;
-        self.checkout = None;
+        if let Some(checkout) = self.checkout.take() {
+            // What was under way may have been done.
+            self.note_use(&checkout, Instant::now());
+        }
         self.relay.server = None;
         self.relay.forget_server(&self.worker.spare);
     }

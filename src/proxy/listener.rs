@@ -10,8 +10,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use super::freshness::OUTCOMES;
 use super::handshake::{Admitted, CANCEL_RESULTS, Failure, Incoming, incoming_tcp};
 use super::place::FALLBACKS;
+use super::positions::Positions;
 use super::settings::{Listen, Settings};
 use super::silent;
 use super::state::{Shared, Topology, Worker};
@@ -81,6 +83,7 @@ pub fn metric_names() -> Names {
         healings: &Healing::NAMES,
         cancels: CANCEL_RESULTS,
         fallbacks: FALLBACKS,
+        freshness: OUTCOMES,
     }
 }
 
@@ -101,6 +104,7 @@ impl Proxy {
         let nodes = topology.snapshot.load().nodes.len();
         let shared = Shared {
             loads: Loads::new(nodes, Instant::now()),
+            positions: Positions::new(nodes),
             logins: Default::default(),
             settings: ArcSwap::from_pointee(settings),
             registry,

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use super::client::ClientTask;
-use crate::pg::SqlState;
-use crate::routing::{self, Ask, Fallback, InFlight, Need, NoNode, NoStandby};
-use crate::topology::NodeId;
+use super::freshness::Must;
+use crate::pg::{SqlState, Timeline};
+use crate::routing::{self, Ask, Fallback, InFlight, Need, NoNode, NoStandby, Seen, Token};
+use crate::topology::{NodeId, NodeView, Snapshot};
 use crate::wire::error_response::PgError;
 
 /// Why reads went to the primary, as it is counted.
-pub(super) const FALLBACKS: &[&str] = &["none_serves", "none_admitted", "out_of_reach"];
+pub(super) const FALLBACKS: &[&str] = &["none_serves", "none_admitted", "out_of_reach", "stale"];
 
 /// What a session knows of the standbys.
 #[derive(Debug, Default)]
@@ -18,6 +19,12 @@ pub(super) struct Reads {
     pub home: Option<NodeId>,
     /// The one that was lost under its last read.
     pub lost: Option<NodeId>,
+    /// What it wrote and saw.
+    pub seen: Seen,
+    /// What the standby that it read on last was known to show.
+    pub shown: Option<Token>,
+    /// When it last looked at other standbys than the one it reads on.
+    pub considered: Option<Instant>,
 }
 
 /// Standbys that one request found out of reach.
@@ -29,9 +36,18 @@ pub(super) struct OutOfReach(u64);
 pub(super) struct Placed {
     pub node: NodeId,
     pub is_primary: bool,
+    /// The timeline it is on, as far as known.
+    pub timeline: Option<Timeline>,
+    /// What the read must see, which the node shows.
+    pub must: Must,
     /// Index in [`FALLBACKS`].
     pub fallback: Option<usize>,
     pub in_flight: InFlight,
+}
+
+impl Placed {
+    /// For want of a standby that is fresh enough.
+    pub(super) const STALE: usize = 3;
 }
 
 impl OutOfReach {
@@ -42,7 +58,7 @@ impl OutOfReach {
         self.0 |= Self::bit(node);
     }
 
-    fn holds(self, node: NodeId) -> bool {
+    pub(super) fn holds(self, node: NodeId) -> bool {
         self.0 & Self::bit(node) != 0
     }
 
@@ -60,13 +76,24 @@ impl ClientTask {
         known
     }
 
-    /// Chooses the node for `need`.
+    /// Chooses the node for `need`, however fresh.
     pub(super) fn place(&self, need: Need, avoid: OutOfReach, now: Instant) -> Result<Placed, NoNode> {
+        self.place_if(need, avoid, now, |_, _| true)
+    }
+
+    /// Chooses the node for `need` among the standbys that `admit` lets through.
+    pub(super) fn place_if(
+        &self,
+        need: Need,
+        avoid: OutOfReach,
+        now: Instant,
+        admit: impl Fn(&NodeView, &Snapshot) -> bool,
+    ) -> Result<Placed, NoNode> {
         let shared = &self.worker.shared;
         let snapshot = shared.snapshot();
         let ask = Ask { target: need.target, home: self.reads.home, pick: fastrand::u64(..), now };
         let load = |node| shared.loads.load(node, now);
-        let admit = |view: &crate::topology::NodeView| !avoid.holds(view.node.id);
+        let admit = |view: &NodeView| !avoid.holds(view.node.id) && admit(view, &snapshot);
         let policy = &self.settings.balance;
         let choice = routing::choose(&snapshot, ask, policy, load, admit)?;
         let fallback = match choice.fallback {
@@ -79,8 +106,14 @@ impl ClientTask {
             }
             Some(Fallback::NoneAdmitted) => Some(2),
         };
-        let is_primary = snapshot.primary == Some(choice.node);
-        Ok(Placed { node: choice.node, is_primary, fallback, in_flight: shared.loads.begin(choice.node) })
+        Ok(Placed {
+            node: choice.node,
+            is_primary: snapshot.primary == Some(choice.node),
+            timeline: snapshot.node(choice.node).and_then(|view| view.timeline),
+            must: Must::default(),
+            fallback,
+            in_flight: shared.loads.begin(choice.node),
+        })
     }
 }
 

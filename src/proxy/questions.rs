@@ -2,15 +2,14 @@
 
 use std::time::Instant;
 
-use super::client::ClientTask;
-use crate::routing::OwnSetting;
+use super::client::{ClientTask, End};
 use crate::session::Question;
 
 impl ClientTask {
     /// Answers a question of the session.
-    pub(super) fn answer(&mut self, question: Question) {
+    pub(super) async fn answer(&mut self, question: Question) -> Result<(), End> {
         let answer = match question {
-            Question::Token => self.session.wishes().show(OwnSetting::Token),
+            Question::Token => self.stand().await?.map(|token| token.to_string()).unwrap_or_default(),
             Question::Node(need) => match self.place(need, self.out_of_reach(), Instant::now()) {
                 Ok(placed) => {
                     let snapshot = self.worker.shared.snapshot();
@@ -20,5 +19,6 @@ impl ClientTask {
             },
         };
         self.session.tell(&answer);
+        Ok(())
     }
 }

@@ -11,7 +11,9 @@ use super::clients::Clients;
 use super::gate::Gate;
 use super::greeting::Greetings;
 use super::logins::Logins;
+use super::positions::Positions;
 use super::settings::Settings;
+use super::station;
 use super::tls::ClientTls;
 use super::verifiers::Verifiers;
 use crate::pool::{Home, Identity, Registry};
@@ -48,7 +50,8 @@ pub struct Shared {
     pub(super) registry: Arc<Registry>,
     pub(super) topology: Topology,
     pub(super) loads: Arc<Loads>,
-    /// The login that runs `auth_query`.
+    pub(super) positions: Positions,
+    /// The login that runs `auth_query`, and asks for positions.
     pub(super) cluster: Arc<Identity>,
     pub(super) clients: Clients,
     pub(super) tls: ArcSwapOption<ClientTls>,
@@ -129,6 +132,15 @@ impl Shared {
     /// Returns how busy and how quick the nodes are.
     pub fn loads(&self) -> &Arc<Loads> {
         &self.loads
+    }
+
+    /// Asks the nodes for their positions whenever sessions want to know, for ever; to be run as one task.
+    pub async fn run_stations(self: Arc<Self>) {
+        let mut stations = tokio::task::JoinSet::new();
+        for node in 0..self.positions.count() {
+            stations.spawn(station::run(self.clone(), NodeId(node as u16)));
+        }
+        while stations.join_next().await.is_some() {}
     }
 
     /// Returns the pools.

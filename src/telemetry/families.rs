@@ -22,6 +22,8 @@ pub struct Names {
     pub cancels: &'static [&'static str],
     /// Why a read went to the primary for want of a standby.
     pub fallbacks: &'static [&'static str],
+    /// What came of reads that had to see something.
+    pub freshness: &'static [&'static str],
 }
 
 /// Where each family's cells begin, and how wide the inner labels are: what a hot path needs to find its cell.
@@ -36,6 +38,7 @@ pub(super) struct Slots {
     pub(super) statement_seconds: usize,
     pub(super) routed: usize,
     pub(super) fallbacks: usize,
+    pub(super) freshness: usize,
     pub(super) pins: usize,
     pub(super) pinned: usize,
     pub(super) transactions: usize,
@@ -97,6 +100,11 @@ pub(super) fn lay_out(names: &Names) -> (Table, Slots) {
             "read_fallbacks",
             "Reads for a standby that the primary served.",
             reason(names.fallbacks),
+        ),
+        freshness: table.counter(
+            "read_freshness",
+            "Reads that had to see something, and what came of it.",
+            vec![("outcome", Label::Fixed(names.freshness))],
         ),
         pins: table.counter("pins", "Times a session began to keep its server.", reason(names.pins)),
         pinned: table.gauge(

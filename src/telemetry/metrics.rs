@@ -193,6 +193,12 @@ impl Worker {
         self.cells.add(self.slots.fallbacks + reason, 1);
     }
 
+    /// A read that had to see something came to this.
+    #[inline]
+    pub fn freshness(&self, outcome: usize) {
+        self.cells.add(self.slots.freshness + outcome, 1);
+    }
+
     /// A node answered a statement that was routed so; `took` runs from its arrival to the end of the answer.
     #[inline]
     pub fn statement(&self, node: NodeId, route: usize, took: Duration) {

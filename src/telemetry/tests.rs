@@ -17,6 +17,7 @@ const NAMES: Names = Names {
     healings: &["writes"],
     cancels: &["sent", "unknown_key"],
     fallbacks: &["none"],
+    freshness: &["fresh"],
 };
 
 fn metrics() -> Metrics {

@@ -40,6 +40,7 @@ impl Api {
             healings: &[],
             cancels: &[],
             fallbacks: &[],
+            freshness: &[],
         };
         let snapshot = Arc::new(ArcSwap::from_pointee(world.snapshot.clone()));
         let sources = Sources {

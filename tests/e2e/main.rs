@@ -12,6 +12,7 @@ mod demo;
 mod drivers;
 mod encryption;
 mod failures;
+mod freshness;
 mod healing;
 mod leaks;
 mod logins;

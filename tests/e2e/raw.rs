@@ -19,6 +19,8 @@ pub struct Raw {
     pub reported: BTreeMap<String, String>,
     /// Channels and payloads of NOTIFY.
     pub notifications: Vec<(String, String)>,
+    /// What NoticeResponses said.
+    pub notices: Vec<Failure>,
 }
 
 /// An ErrorResponse.
@@ -73,6 +75,7 @@ impl Raw {
             key: Vec::new(),
             reported: BTreeMap::new(),
             notifications: Vec::new(),
+            notices: Vec::new(),
         };
         let mut body = 196_608i32.to_be_bytes().to_vec();
         for (name, value) in [("user", user), ("database", database)].iter().chain(more) {
@@ -217,6 +220,7 @@ impl Raw {
                 self.pid = i32::from_be_bytes(message.body[..4].try_into().expect("four bytes"));
                 self.key = message.body[4..].to_vec();
             }
+            'N' => self.notices.push(failure(&message.body)),
             'A' => {
                 let texts = texts(&message.body[4..]);
                 self.notifications.push((texts[0].clone(), texts[1].clone()));
