@@ -151,9 +151,10 @@ ROWS = [
                      query(f"{rate('bellwether_routed_total', 'route, rule')} > 0", "{{route}}: {{rule}}"),
                      query(f"{rate('bellwether_read_fallbacks_total', 'reason')} > 0", "fallback: {{reason}}"),
                      query(f"{rate('bellwether_reads_healed_total', 'cause')} > 0", "healed: {{cause}}"))),
-        (8, 7, graph("Refused", "Errors of the proxy's own by SQLSTATE class, clients turned away, and requests that got "
-                     "no server, in a second.", "ops",
-                     query(f"{rate('bellwether_errors_total', 'sqlstate_class')} > 0", "error {{sqlstate_class}}"),
+        (8, 7, graph("Errors", "Errors sent to clients, by who found fault and SQLSTATE class; clients turned away, and "
+                     "requests that got no server, in a second.", "ops",
+                     query(f"{rate('bellwether_errors_total', 'origin, sqlstate_class')} > 0",
+                           "{{origin}}: {{sqlstate_class}}"),
                      query(rate("bellwether_client_rejected_total", "reason"), "turned away: {{reason}}"),
                      query(rate("bellwether_checkout_failures_total", "reason"), "no server: {{reason}}"))),
         (8, 7, graph("Processor", "How busy the busiest worker thread of each proxy is, and the CPU time of the process.",

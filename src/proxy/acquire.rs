@@ -12,7 +12,7 @@ use crate::pg::SqlState;
 use crate::pool::{CheckoutError, Patience, Pool, Server};
 use crate::routing::{Need, Reason};
 use crate::sql::NeedsPrimary;
-use crate::telemetry::NoServer;
+use crate::telemetry::{HoldEnd, NoServer, Origin};
 use crate::topology::{NodeId, Snapshot};
 use crate::wire::error_response::PgError;
 
@@ -30,6 +30,7 @@ impl ClientTask {
         let began = Instant::now();
         let mut avoid = self.out_of_reach();
         let mut search = Search::new(began);
+        let mut hold = None;
         loop {
             let placed = match self.seek(need, avoid, &mut search).await? {
                 Sought::Node(placed) => Some(placed),
@@ -45,6 +46,9 @@ impl ClientTask {
                 Some(placed) if placed.is_primary => self.leader(placed.node),
                 _ => Ok(None),
             };
+            if placed.is_none() || leader.is_err() {
+                hold.get_or_insert_with(|| self.worker.metrics.hold());
+            }
             let waited = match &placed {
                 // Nothing may go there now, though it is the primary.
                 Some(_) if leader.is_err() => self.wait_for_server(None, began).await?,
@@ -75,6 +79,9 @@ impl ClientTask {
                         },
                     };
                     search.outcome.into_iter().for_each(|outcome| self.count(outcome));
+                    if let Some(hold) = hold {
+                        hold.end(HoldEnd::Released);
+                    }
                     self.attach(server, need, placed, term, began);
                     return self.relay.push_to_server(0).await.or_else(|_| self.lost());
                 }
@@ -102,6 +109,9 @@ impl ClientTask {
                 Waited::TopologyChanged => {}
                 Waited::TooLong => {
                     self.worker.metrics.not_checked_out(NoServer::NoPrimary);
+                    if let Some(hold) = hold {
+                        hold.end(HoldEnd::Expired);
+                    }
                     let error = PgError::error(SqlState::CANNOT_CONNECT_NOW, "no primary is available")
                         .detail(format!("Waited {} s for one.", began.elapsed().as_secs()))
                         .hint("Reads go on where a standby serves them. Try again later.");
@@ -238,7 +248,7 @@ impl ClientTask {
         if !self.greeted {
             return Err(End::Told(error.clone()));
         }
-        self.worker.metrics.error(error.code);
+        self.worker.metrics.error(Origin::Proxy, error.code);
         let relay = &mut self.relay;
         let dealt_with = self.session.refuse_request(relay.from_client.filled(), error, &mut relay.to_client);
         relay.from_client.consume(dealt_with);

@@ -8,6 +8,7 @@ use super::client::{ClientTask, End};
 use super::gate::Leader;
 use crate::pg::SqlState;
 use crate::pool::Server;
+use crate::telemetry::{Hold, HoldEnd};
 use crate::topology::NodeId;
 use crate::wire::error_response::PgError;
 
@@ -23,6 +24,7 @@ impl ClientTask {
     /// A session that keeps its server is held here between its transactions, as others are before they get one.
     pub(super) async fn may_go_on(&mut self) -> Result<bool, End> {
         let Some(term) = self.term() else { return Ok(true) };
+        let mut hold = None;
         loop {
             let gate = self.underway.gate().clone();
             let mut turns = gate.turns();
@@ -32,9 +34,13 @@ impl ClientTask {
                 return Ok(false);
             }
             if self.underway.begin(term) {
+                if let Some(hold) = hold {
+                    Hold::end(hold, HoldEnd::Released);
+                }
                 return Ok(true);
             }
             let worker = self.worker.clone();
+            hold.get_or_insert_with(|| worker.metrics.hold());
             tokio::select! {
                 biased;
                 _ = turns.changed() => {}

@@ -16,9 +16,9 @@ use super::state::{Trouble, Worker};
 use crate::pg::{SqlState, Timeline};
 use crate::pool::{Identity, Pool};
 use crate::routing::{InFlight, Need, Reason, Token};
-use crate::session::{BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session, pins};
+use crate::session::{self, BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session, pins};
 use crate::sql::{Lookups, SessionState};
-use crate::telemetry::{Direction, Found};
+use crate::telemetry::{Direction, Found, Origin};
 use crate::topology::NodeId;
 use crate::wire::error_response::{PgError, Severity};
 use crate::wire::frontend::tag;
@@ -93,7 +93,7 @@ impl ClientTask {
             }
         };
         if let End::Told(error) = &end {
-            self.worker.metrics.error(error.code);
+            self.worker.metrics.error(Origin::Proxy, error.code);
             error.write(self.relay.to_client.write(&[]));
             let _ = tokio::time::timeout(FAREWELL_LIMIT, self.relay.send_all()).await;
         }
@@ -323,6 +323,7 @@ impl ClientTask {
         self.drop_server();
         let goes_on = self.session.server_lost(error, &mut self.relay.to_client);
         self.catalog.follow(&mut self.session);
+        self.count_errors();
         goes_on.map_err(End::Told)?;
         self.count_pins();
         Ok(())
@@ -438,7 +439,18 @@ impl ClientTask {
         }
     }
 
+    fn count_errors(&mut self) {
+        for (origin, code) in self.session.take_errors() {
+            let origin = match origin {
+                session::Origin::Proxy => Origin::Proxy,
+                session::Origin::Server => Origin::Server,
+            };
+            self.worker.metrics.error(origin, code);
+        }
+    }
+
     fn count_sent(&mut self) {
+        self.count_errors();
         let sent = std::mem::take(&mut self.relay.sent);
         self.worker.metrics.bytes(Direction::ToClient, sent.to_client);
         self.worker.metrics.bytes(Direction::ToServer, sent.to_server);

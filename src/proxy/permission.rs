@@ -2,7 +2,7 @@
 //! [`cluster::permission`](crate::cluster::permission).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -11,6 +11,7 @@ use super::state::Shared;
 use crate::cluster::permission::{Action, Event, Gate, Permission};
 use crate::cluster::{Moment, TxnAnswer};
 use crate::store::{Store, records};
+use crate::telemetry::Leadership;
 use crate::topology::NodeName;
 
 /// What keeps the permission of one proxy; await [`run`](Self::run) somewhere.
@@ -22,6 +23,7 @@ pub struct Keeper {
     incoming: mpsc::UnboundedReceiver<Event>,
     /// When the permission ends, for whoever shows it; 0 without one.
     until: watch::Sender<Moment>,
+    leadership: Option<Arc<Leadership>>,
 }
 
 /// Tells the keeper to give the permission back, and when that is done.
@@ -33,7 +35,14 @@ impl Keeper {
     /// Its gate must be a guarded one, or nothing asks for the permission.
     pub fn new(shared: Arc<Shared>, store: Arc<dyn Store>, permission: Permission) -> Self {
         let (events, incoming) = mpsc::unbounded_channel();
-        Keeper { shared, store, permission, events, incoming, until: watch::Sender::new(Moment(0)) }
+        let until = watch::Sender::new(Moment(0));
+        Keeper { shared, store, permission, events, incoming, until, leadership: None }
+    }
+
+    /// Shows the permission in `leadership` from now on.
+    pub fn counting(mut self, leadership: Arc<Leadership>) -> Self {
+        self.leadership = Some(leadership);
+        self
     }
 
     /// Returns what tells when the permission ends.
@@ -118,7 +127,11 @@ impl Keeper {
         // A leader that this proxy does not know cannot be reached: as good as none.
         let pass = self.permission.pass().filter(|_| leader.is_some());
         self.shared.gate().turn(pass, leader);
-        self.until.send_replace(self.permission.until().unwrap_or(Moment(0)));
+        let until = self.permission.until();
+        self.until.send_replace(until.unwrap_or(Moment(0)));
+        if let Some(leadership) = &self.leadership {
+            leadership.set_permission(until.map(|until| Instant::now() + until.since(gate::now())));
+        }
     }
 
     fn told(&self, gate: &Gate) {

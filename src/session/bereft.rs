@@ -4,6 +4,7 @@
 //! What only the transaction held is undone with it, so the session can go on. A COMMIT that was sent and not answered
 //! is another matter: nobody knows, and that is what the client is told (`08007`).
 
+use super::errors::Origin;
 use super::frontend::next_message;
 use super::machine::{Context, Session};
 use super::outbox::Outbox;
@@ -60,7 +61,7 @@ impl Session {
             if told {
                 return None;
             }
-            lost_transaction().write(to_client.write(&[]));
+            self.tell_lost(to_client.write(&[]));
             self.bereft = Some(Bereft::Told);
             self.skipping = true;
             return Some(0);
@@ -73,9 +74,9 @@ impl Session {
         let out = to_client.write(&[]);
         match (told, ending) {
             // What was to be kept is not, and a tag would be overlooked.
-            (false, Some(Ending::Kept)) => lost_transaction().write(out),
+            (false, Some(Ending::Kept)) => self.tell_lost(out),
             (_, Some(_)) if plain => write::command_complete(out, "ROLLBACK"),
-            (false, _) => lost_transaction().write(out),
+            (false, _) => self.tell_lost(out),
             (true, _) => return None,
         }
         let over = ending == Some(Ending::Kept) || (ending.is_some() && plain);
@@ -91,6 +92,12 @@ impl Session {
         self.discarding = true;
         self.passing = head.total - end;
         Some(end)
+    }
+
+    fn tell_lost(&mut self, out: &mut Vec<u8>) {
+        let error = lost_transaction();
+        self.errors.note(Origin::Proxy, error.code);
+        error.write(out);
     }
 
     /// Brings the server just attached to where the client is: inside a transaction that has failed.
@@ -118,7 +125,7 @@ impl Session {
             ends = ends.or(entry.class.as_deref().and_then(ending));
             if entry.request.ends_round() {
                 if !std::mem::take(&mut told) {
-                    self.words(ends, error).write(out);
+                    self.tell_end(ends, error, out);
                 }
                 self.told_of_end(ends.take());
                 write::ready_for_query(out, self.status.byte());
@@ -127,7 +134,7 @@ impl Session {
         }
         if open && !self.skipping {
             if !told {
-                self.words(ends, error).write(out);
+                self.tell_end(ends, error, out);
             }
             self.told_of_end(ends);
             self.skipping = true;
@@ -156,11 +163,19 @@ impl Session {
         self.replay.stop();
         if !std::mem::replace(&mut self.doubted, true) {
             self.only_fabricated = false;
-            not_replicated().write(to_client.write(input));
+            let error = not_replicated();
+            self.errors.note(Origin::Proxy, error.code);
+            error.write(to_client.write(input));
         }
     }
 
     /// What the client is told of a request in or behind its lost transaction.
+    fn tell_end(&mut self, ends: Option<Ending>, error: &PgError, out: &mut Vec<u8>) {
+        let error = self.words(ends, error);
+        self.errors.note(Origin::Proxy, error.code);
+        error.write(out);
+    }
+
     fn words(&self, ends: Option<Ending>, error: &PgError) -> PgError {
         match (self.status, ends, self.bereft) {
             (TransactionStatus::Idle, ..) => error.clone(),

@@ -1,6 +1,7 @@
 //! What a server's error means: who is told, what it skips, what it undoes, and when the requests are run again.
 
 use super::backend::LARGE_PREFIX;
+use super::errors::Origin;
 use super::frontend::WHOLE_MESSAGE;
 use super::machine::{BackendStep, Copying, Session};
 use super::outbox::Outbox;
@@ -73,10 +74,16 @@ impl Session {
             Answer::Refuse(error) if matches!(fields.code, Some(SqlState::SYNTAX_ERROR | REFUSED)) => {
                 self.only_fabricated = false;
                 self.replay.answered(to_client.len());
+                self.errors.note(Origin::Proxy, error.code);
                 error.write(to_client.write(input));
                 Ok(false)
             }
-            _ => Ok(tell),
+            _ => {
+                if tell && let Some(code) = fields.code {
+                    self.errors.note(Origin::Server, code);
+                }
+                Ok(tell)
+            }
         }
     }
 

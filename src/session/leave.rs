@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::bereft::Bereft;
+use super::errors::Origin;
 use super::machine::{Answering, Context, Copying, PoolMode, Session};
 use super::outbox::Outbox;
 use super::parameters::Parameters;
@@ -186,6 +187,7 @@ impl Session {
             told &= entry.internal.is_none();
             if entry.request.ends_round() {
                 if !std::mem::take(&mut told) {
+                    self.errors.note(Origin::Proxy, error.code);
                     error.write(out);
                 }
                 write::ready_for_query(out, b'I');
@@ -194,6 +196,7 @@ impl Session {
         }
         if open && !self.skipping {
             if !told {
+                self.errors.note(Origin::Proxy, error.code);
                 error.write(out);
             }
             self.skipping = true;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::answers::Question;
 use super::bereft::Bereft;
+use super::errors::Errors;
 use super::heal::Healing;
 use super::outbox::Outbox;
 use super::own::Own;
@@ -142,6 +143,8 @@ pub struct Session {
     pub(super) suspected: SessionState,
     /// The last error was not followed by the end of its transaction.
     pub(super) failed: bool,
+    /// The errors the client was sent since somebody asked.
+    pub(super) errors: Errors,
     /// A statement since the last ReadyForQuery may have begun a transaction block.
     pub(super) may_have_begun: bool,
     /// Startup values must be set again on this server.
@@ -244,6 +247,7 @@ impl Session {
             pinned: SessionState::NONE,
             suspected: SessionState::NONE,
             failed: false,
+            errors: Errors::default(),
             may_have_begun: false,
             reapply: false,
             busy: false,

@@ -12,6 +12,7 @@ mod alone;
 mod answers;
 mod backend;
 mod bereft;
+mod errors;
 #[doc(hidden)]
 pub mod exercise;
 mod failure;
@@ -39,6 +40,7 @@ mod statements;
 mod substitute;
 
 pub use answers::Question;
+pub use errors::Origin;
 pub use frontend::WHOLE_MESSAGE;
 pub use heal::Healing;
 pub use leave::Parting;

@@ -1,6 +1,7 @@
 //! The table of the data plane's metrics: names, help, labels, and where their cells lie.
 
 use super::cells::Buckets;
+use super::metrics::Origin;
 use super::table::{Label, Shape, Table};
 
 /// The label values only the caller knows. Their order gives the index by which they are counted.
@@ -124,8 +125,8 @@ pub(super) fn lay_out(names: &Names) -> (Table, Slots) {
         ),
         errors: table.counter(
             "errors",
-            "ErrorResponses of the proxy's own, by the class of their SQLSTATE.",
-            vec![("sqlstate_class", Label::Fixed(&CLASSES))],
+            "ErrorResponses sent to clients that had logged in, by who found fault and the class of the SQLSTATE.",
+            vec![("origin", Label::Fixed(&ORIGINS)), ("sqlstate_class", Label::Fixed(&CLASSES))],
         ),
         healed: table.counter(
             "reads_healed",
@@ -166,6 +167,9 @@ pub(super) fn lay_out(names: &Names) -> (Table, Slots) {
 /// Where bytes go, in the order of [`Direction`](super::Direction).
 const DIRECTIONS: [&str; 4] = ["from_client", "to_client", "from_server", "to_server"];
 
+/// Who found fault, in the order of [`Origin`](super::Origin).
+const ORIGINS: [&str; 2] = ["proxy", "server"];
+
 /// Why there was no server, in the order of [`NoServer`](super::NoServer).
 const CHECKOUT_FAILURES: [&str; 4] = ["timeout", "connect", "no_primary", "no_standby"];
 
@@ -177,8 +181,13 @@ const CLASSES: [&str; 42] = [
     "57", "58", "72", "F0", "HV", "P0", "XX", "other",
 ];
 
+/// Returns the place of an origin's class among the series of `errors`.
+pub(super) fn error_index(origin: Origin, class: &str) -> usize {
+    origin as usize * CLASSES.len() + class_index(class)
+}
+
 /// Returns the index of a class among the values of `sqlstate_class`.
-pub(super) fn class_index(class: &str) -> usize {
+fn class_index(class: &str) -> usize {
     let known = &CLASSES[..CLASSES.len() - 1];
     known.binary_search(&class).unwrap_or(known.len())
 }

@@ -3,6 +3,7 @@
 //! Everything is there from the start, at 0, also in a proxy that only observes. Whoever takes part in leading
 //! calls the methods; each is one or two relaxed stores.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::cells::{Buckets, Cells};
@@ -194,15 +195,9 @@ impl Leadership {
     }
 
     /// A statement begins to wait for a primary.
-    pub fn hold_began(&self) {
+    pub fn hold(self: Arc<Self>) -> Hold {
         self.cells.add(self.slots.held, 1);
-    }
-
-    /// It waits no longer; this is how, and how long it waited.
-    pub fn hold_ended(&self, end: HoldEnd, waited: Duration) {
-        self.cells.sub(self.slots.held, 1);
-        self.cells.add(self.slots.holds + end as usize, 1);
-        self.cells.observe(self.slots.hold_seconds, Buckets::Waits, waited);
+        Hold { leadership: self, began: Instant::now(), end: HoldEnd::Left }
     }
 
     /// A client was told that the outcome of its COMMIT is not known (SQLSTATE 08007).
@@ -217,6 +212,30 @@ impl Leadership {
         let until = &mut cells[self.slots.permission];
         *until = until.saturating_sub(elapsed);
         cells
+    }
+}
+
+/// A statement that waits for a primary. Dropping it means that its client left.
+#[derive(Debug)]
+pub struct Hold {
+    leadership: Arc<Leadership>,
+    began: Instant,
+    end: HoldEnd,
+}
+
+impl Hold {
+    /// It waits no longer.
+    pub fn end(mut self, end: HoldEnd) {
+        self.end = end;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let Leadership { cells, slots, .. } = &*self.leadership;
+        cells.sub(slots.held, 1);
+        cells.add(slots.holds + self.end as usize, 1);
+        cells.observe(slots.hold_seconds, Buckets::Waits, self.began.elapsed());
     }
 }
 
@@ -349,12 +368,15 @@ mod tests {
 
     #[test]
     fn holds_come_and_go() {
-        let leadership = Leadership::new();
-        leadership.hold_began();
-        leadership.hold_began();
-        leadership.hold_ended(HoldEnd::Expired, SECOND);
+        let leadership = Arc::new(Leadership::new());
+        let (one, other) = (leadership.clone().hold(), leadership.clone().hold());
+        let held = || leadership.read(leadership.start)[leadership.slots.held];
+        assert_eq!(held(), 2);
+        one.end(HoldEnd::Released);
+        assert_eq!(held(), 1);
+        drop(other);
         let cells = leadership.read(leadership.start);
-        assert_eq!(cells[leadership.slots.held], 1);
-        assert_eq!(cells[leadership.slots.holds..][..3], [0, 1, 0]);
+        assert_eq!(cells[leadership.slots.holds..][..3], [1, 0, 1]);
+        assert_eq!(held(), 0);
     }
 }

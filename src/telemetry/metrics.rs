@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use super::cells::{Buckets, Cells};
 use super::families::{self, Names, Slots};
 use super::health::Health;
-use super::leadership::Leadership;
+use super::leadership::{Hold, Leadership};
 use super::process::Process;
 use super::render;
 use super::sources::Sources;
@@ -49,6 +49,15 @@ pub enum Found {
     Hit,
     /// It was not.
     Miss,
+}
+
+/// Who found fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The proxy.
+    Proxy,
+    /// PostgreSQL.
+    Server,
 }
 
 /// Why a request got no server connection.
@@ -91,7 +100,11 @@ impl Metrics {
 
     /// Makes a handle for one more worker. What it counted stays counted after it is dropped.
     pub fn worker(&self) -> Arc<Worker> {
-        let worker = Arc::new(Worker { slots: self.slots, cells: Cells::new(self.table.end) });
+        let worker = Arc::new(Worker {
+            slots: self.slots,
+            cells: Cells::new(self.table.end),
+            leadership: self.leadership.clone(),
+        });
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker.clone());
         worker
     }
@@ -142,6 +155,7 @@ impl fmt::Debug for Metrics {
 pub struct Worker {
     slots: Slots,
     cells: Cells,
+    leadership: Arc<Leadership>,
 }
 
 impl Worker {
@@ -237,8 +251,16 @@ impl Worker {
     }
 
     /// A client was sent an ErrorResponse.
-    pub fn error(&self, state: SqlState) {
-        self.cells.add(self.slots.errors + families::class_index(state.class()), 1);
+    pub fn error(&self, origin: Origin, state: SqlState) {
+        self.cells.add(self.slots.errors + families::error_index(origin, state.class()), 1);
+        if origin == Origin::Proxy && state == SqlState::TRANSACTION_RESOLUTION_UNKNOWN {
+            self.leadership.commit_in_doubt();
+        }
+    }
+
+    /// A statement begins to wait for a primary.
+    pub fn hold(&self) -> Hold {
+        self.leadership.clone().hold()
     }
 
     /// A read that failed on a standby is run again on another server.

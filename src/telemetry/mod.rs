@@ -20,6 +20,6 @@ mod values;
 
 pub use families::Names;
 pub use health::Health;
-pub use leadership::{HoldEnd, Kind, Leadership, Mode, Outcome, Step, StoreCall, StoreFailure};
-pub use metrics::{Direction, Format, Found, Metrics, NoServer, Worker};
+pub use leadership::{Hold, HoldEnd, Kind, Leadership, Mode, Outcome, Step, StoreCall, StoreFailure};
+pub use metrics::{Direction, Format, Found, Metrics, NoServer, Origin, Worker};
 pub use sources::{PoolState, Primaries, Sources};

@@ -91,7 +91,7 @@ fn what_workers_count_is_summed() {
         worker.routed(1, 0);
         worker.bytes(Direction::ToServer, 100);
         worker.statement(NodeId(1), 1, Duration::from_micros(200));
-        worker.error(SqlState::CANNOT_CONNECT_NOW);
+        worker.error(Origin::Proxy, SqlState::CANNOT_CONNECT_NOW);
         worker.prepared(Found::Miss, 1);
         worker.checked_out(0, Duration::from_millis(3));
         worker.transaction(NodeId(0));
@@ -107,7 +107,7 @@ fn what_workers_count_is_summed() {
     has(&text, "bellwether_statement_seconds_bucket{le=\"+Inf\",route=\"replica\"} 2");
     has(&text, "bellwether_statement_seconds_count{route=\"replica\"} 2");
     has(&text, "bellwether_statement_seconds_sum{route=\"replica\"} 0.0004");
-    has(&text, "bellwether_errors_total{sqlstate_class=\"57\"} 2");
+    has(&text, "bellwether_errors_total{origin=\"proxy\",sqlstate_class=\"57\"} 2");
     has(&text, "bellwether_prepared_cache_total{result=\"miss\"} 2");
     has(&text, "bellwether_checkout_wait_seconds_bucket{le=\"0.004\",route=\"primary\"} 2");
     has(&text, "bellwether_transactions_total{node=\"a\"} 2");

@@ -8,6 +8,7 @@ mod cancel;
 mod catalog;
 mod catalog_changes;
 mod corpus;
+mod counting;
 mod demo;
 mod drivers;
 mod encryption;
