@@ -17,6 +17,7 @@ pub mod sql;
 pub mod topology;
 pub mod wire;
 // ---- everything above is pure ----
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;

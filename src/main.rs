@@ -3,6 +3,7 @@
 mod data_plane;
 mod observing;
 mod probe_connector;
+mod rejoining;
 mod serve;
 mod service_manager;
 mod signals;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Operator(verb) => ExitCode::from(cli::operate(verb, env)),
         Command::Proxy(args) => proxy(args.sources, env),
+        Command::Rejoin(args) => ExitCode::from(rejoining::rejoin(args, env)),
         Command::Config(command) => match cli::config::run(command, env) {
             Ok(text) => print(&text),
             Err(problems) => fail(exit::USAGE, &problems),

@@ -39,6 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("coordinator", &["topology", "telemetry", "config", "pg"]),
+    ("agent", &["pg"]),
     ("api", &["topology", "telemetry", "config", "pg"]),
     ("cli", &["topology", "config", "pg"]),
     ("lab", &["pg", "config"]),

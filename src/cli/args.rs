@@ -30,6 +30,8 @@ pub enum Command {
     /// What an operator asks of a running proxy.
     #[command(flatten)]
     Operator(Verb),
+    /// On a server's own host: make it follow the primary again
+    Rejoin(RejoinArgs),
     /// Print, check or start a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -140,7 +142,7 @@ const HABITS: &[(&str, &str)] = &[
     ("start", "`bellwether proxy` runs the proxy"),
     ("drain", "`bellwether node drain NODE`"),
     ("undrain", "`bellwether node undrain NODE`"),
-    ("reinit", "`bellwether rejoin`, on the host of the server"),
+    ("reinit", "`bellwether rejoin --clone`, on the host of the server"),
     ("rewind", "`bellwether rejoin`, on the host of the server"),
     ("reload", "send the proxy SIGHUP"),
     ("dsn", "`bellwether config show` has the address in `listen`"),

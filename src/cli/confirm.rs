@@ -52,6 +52,19 @@ pub async fn sentence(yes: bool, sentence: &str) -> Result<(), Failure> {
     agreed(&format!("{sentence}\nProceed?")).await
 }
 
+/// Shows what will be done on this host, and asks. With `yes` nothing is asked and nothing shown.
+///
+/// # Errors
+/// Nobody can be asked here, or the answer is no.
+pub fn here(yes: bool, plan: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    needs_terminal("--yes to go ahead, or --dry-run to see what would be done")?;
+    say_aside(&format!("{plan}{}", prompt("Proceed?")));
+    judge(&read_line())
+}
+
 /// A script must not hang on a question, nor be taken for an answer.
 fn needs_terminal(options: &str) -> Result<(), Failure> {
     if stdin().is_terminal() {
@@ -62,13 +75,22 @@ fn needs_terminal(options: &str) -> Result<(), Failure> {
 }
 
 async fn agreed(question: &str) -> Result<(), Failure> {
-    say_aside(&format!("{question} [y/N] "));
+    say_aside(&prompt(question));
     // In a thread of its own, so that Ctrl-C is seen meanwhile.
-    let line = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        stdin().read_line(&mut line).map(|_| line)
-    });
-    let line = line.await.ok().and_then(Result::ok).unwrap_or_default();
+    judge(&tokio::task::spawn_blocking(read_line).await.unwrap_or_default())
+}
+
+fn prompt(question: &str) -> String {
+    format!("{question} [y/N] ")
+}
+
+/// Returns what was typed; nothing at the end of the input.
+fn read_line() -> String {
+    let mut line = String::new();
+    stdin().read_line(&mut line).map(|_| line).unwrap_or_default()
+}
+
+fn judge(line: &str) -> Result<(), Failure> {
     match line.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Failure::new(exit::FAILED, "nothing has been done").cause("the answer was not yes")),

@@ -17,6 +17,7 @@ mod failover;
 pub mod failure;
 mod health;
 mod history;
+pub mod local;
 mod node;
 mod operate;
 mod remote;

@@ -42,7 +42,7 @@ pub async fn planned(
         return Ok(tried(context, &heard));
     }
     match confirm::plan(context, yes, path, &body).await? {
-        Answer::Refused(heard) => Ok(wish::finish(context, &heard)),
+        Answer::Refused(heard) => Ok(wish::finish(&context.screen, &heard)),
         Answer::Yes(term) => {
             if let Some(term) = term {
                 body["term"] = json!(term);
@@ -58,6 +58,6 @@ fn tried(context: &Context<'_>, heard: &Heard) -> u8 {
             say(&wish::plan_text(plan));
             super::exit::of_outcome(&heard.end.outcome)
         }
-        _ => wish::finish(context, heard),
+        _ => wish::finish(&context.screen, heard),
     }
 }

@@ -8,7 +8,7 @@ use super::context::{Context, refusal};
 use super::events::{Check, End, Event, Plan, Step};
 use super::exit;
 use super::failure::Failure;
-use super::render::{Tone, clean, say, say_aside};
+use super::render::{Screen, Tone, clean, say, say_aside};
 
 /// All that was heard.
 #[derive(Debug)]
@@ -37,15 +37,15 @@ pub async fn ask(context: &Context<'_>, path: &str, mut body: Value) -> Result<H
 }
 
 /// Shows how it ended, and returns the exit code.
-pub fn finish(context: &Context<'_>, heard: &Heard) -> u8 {
+pub fn finish(screen: &Screen, heard: &Heard) -> u8 {
     let (end, code) = (&heard.end, exit::of_outcome(&heard.end.outcome));
-    if context.screen.form != Form::Table {
-        context.screen.show(&heard.whole, String::new);
+    if screen.form != Form::Table {
+        screen.show(&heard.whole, String::new);
     }
     if code != exit::DONE {
         say_aside(&bad_end(end, code));
-    } else if context.screen.form == Form::Table {
-        say(&good_end(context, end));
+    } else if screen.form == Form::Table {
+        say(&good_end(screen, end));
     }
     code
 }
@@ -56,7 +56,7 @@ pub fn finish(context: &Context<'_>, heard: &Heard) -> u8 {
 /// As with [`ask`].
 pub async fn carry_out(context: &Context<'_>, path: &str, body: Value) -> Result<u8, Failure> {
     let heard = ask(context, path, body).await?;
-    Ok(finish(context, &heard))
+    Ok(finish(&context.screen, &heard))
 }
 
 async fn listen(context: &Context<'_>, path: &str, body: &Value) -> Result<Heard, Failure> {
@@ -75,11 +75,11 @@ async fn listen(context: &Context<'_>, path: &str, body: &Value) -> Result<Heard
                 plan = Some(told);
             }
             Event::Step { seconds, step } => {
-                tell(context, &step_line(context, seconds, &step));
+                tell(&context.screen, &step_line(&context.screen, seconds, &step));
                 push(&mut whole["steps"], line);
             }
             Event::Check(check) => {
-                tell(context, &check_line(context, &check));
+                tell(&context.screen, &check_line(&context.screen, &check));
                 push(&mut whole["checks"], line);
             }
             Event::End(end) => {
@@ -109,24 +109,26 @@ fn push(list: &mut Value, item: Value) {
     }
 }
 
-fn tell(context: &Context<'_>, line: &str) {
-    if context.screen.form == Form::Table {
+/// Shows a line to people.
+pub fn tell(screen: &Screen, line: &str) {
+    if screen.form == Form::Table {
         say(line);
     }
 }
 
-fn step_line(context: &Context<'_>, seconds: f64, step: &Step) -> String {
-    let time = context.screen.paint(Tone::Dim, &format!("{seconds:>6.2}s"));
+/// Writes a step that is behind us.
+pub fn step_line(screen: &Screen, seconds: f64, step: &Step) -> String {
+    let time = screen.paint(Tone::Dim, &format!("{seconds:>6.2}s"));
     noted(&format!("{time}  "), &clean(&step.what), 30, step.note.as_deref())
 }
 
-fn check_line(context: &Context<'_>, check: &Check) -> String {
+fn check_line(screen: &Screen, check: &Check) -> String {
     let (word, tone) = match check.good {
         Some(true) => ("ok", Tone::Good),
         Some(false) => ("missing", Tone::Bad),
         None => ("unknown", Tone::Warn),
     };
-    let word = context.screen.paint(tone, &format!("{word:<7}"));
+    let word = screen.paint(tone, &format!("{word:<7}"));
     let node = check.node.as_deref().unwrap_or("cluster");
     let mut line = format!("  {word}  {:<8}  {}\n", clean(node), clean(&check.what));
     for fix in check.fix.iter().flat_map(|fix| fix.lines()).filter(|_| check.good != Some(true)) {
@@ -155,10 +157,10 @@ fn noted(before: &str, what: &str, width: usize, note: Option<&str>) -> String {
     }
 }
 
-fn good_end(context: &Context<'_>, end: &End) -> String {
+fn good_end(screen: &Screen, end: &End) -> String {
     let mut text = format!("{}\n", clean(&end.message));
     if let Some(hint) = &end.hint {
-        text += &context.screen.paint(Tone::Dim, &format!("hint: {}", clean(hint)));
+        text += &screen.paint(Tone::Dim, &format!("hint: {}", clean(hint)));
         text.push('\n');
     }
     text

@@ -9,6 +9,7 @@ mod ends;
 mod expected;
 mod program;
 mod real;
+mod rejoin;
 mod scripted;
 mod shown;
 mod terminal;

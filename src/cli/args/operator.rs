@@ -293,6 +293,39 @@ pub struct HealthArgs {
     pub api: ApiArgs,
 }
 
+/// Arguments of `rejoin`.
+#[derive(Args, Debug)]
+pub struct RejoinArgs {
+    /// The node's name
+    #[arg(value_name = "NODE")]
+    pub node: String,
+    /// Its data directory
+    #[arg(short = 'D', long, env = "PGDATA", value_name = "DIR")]
+    pub data: PathBuf,
+    /// The primary: a connection string of libpq, with a user that has the rights of setup-role; from the API when not
+    /// given. A password may come from PGPASSWORD
+    #[arg(long, value_name = "CONNINFO")]
+    pub primary: Option<String>,
+    /// Directory of PostgreSQL's programs; where the server was last started from when not given
+    #[arg(long, value_name = "DIR")]
+    pub bin: Option<PathBuf>,
+    /// Replace the data by a copy of the primary's; the old data is kept beside it
+    #[arg(long)]
+    pub clone: bool,
+    /// Leave starting the server to whoever manages it; run this again afterwards
+    #[arg(long)]
+    pub no_start: bool,
+    /// Only show what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for confirmation
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Which proxy, and how it is shown.
+    #[command(flatten)]
+    pub asking: QuestionArgs,
+}
+
 /// The shortest period of `--watch`: below it, watching would be load.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 
