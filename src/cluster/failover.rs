@@ -122,7 +122,8 @@ pub(super) fn recruit<'a>(
         let Ok(facts) = election::standing(s, operation, name) else { continue };
         let Standing::Standby(standby) = &facts.standing else { continue };
         let token = Upstream::DeadEnd { term: s.term.number };
-        if standby.upstream != token || standby.restores {
+        let any = s.is(Mutation::RecruitOfAnyTerm) && matches!(standby.upstream, Upstream::DeadEnd { .. });
+        if (standby.upstream != token && !any) || standby.restores {
             plan.order(name, Command::Recruit { term: s.term.number });
         }
     }

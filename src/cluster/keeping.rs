@@ -192,7 +192,11 @@ fn evict(s: &Situation<'_>, plan: &mut Plan) {
         let longest = Duration::from_micros(s.term.permission_us);
         let over = s.memory.evicted_since(name).map(|since| since + s.timings().fence_wait(longest));
         if !grant.evicted {
-            let lost = *name != s.settings.me && s.observers.is_lost(name, s.now, s.timings());
+            let lost = match s.is(Mutation::EvictedAtOnce) {
+                true => !s.observers.is_fresh(name, s.now, s.timings()),
+                false => s.observers.is_lost(name, s.now, s.timings()),
+            };
+            let lost = lost && *name != s.settings.me;
             if lost && !s.is(Mutation::EvictedAtOnce) {
                 let marked = Record::Grant(Grant { evicted: true, ..grant.clone() });
                 let txn = s.txn().if_at(key.clone(), at).put(key, marked);

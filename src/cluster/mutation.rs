@@ -5,7 +5,7 @@
 pub enum Mutation {
     /// P1: permission counts from the receipt of the answer instead of from the question.
     PermissionFromReceipt,
-    /// P1: the proxy's own grant is not looked at.
+    /// P1: permission needs no grant, so nobody knows that there is somebody to wait for.
     GrantIgnored,
     /// P1: a frozen term renews permission as an open one does.
     FrozenRenews,
@@ -15,7 +15,7 @@ pub enum Mutation {
     AckBeforeClosed,
     /// A proxy that took over the grant of an earlier run acknowledges at once.
     HeirAcksAtOnce,
-    /// C1: transactions do not compare the epoch.
+    /// C1: transactions compare nothing.
     EpochNotCompared,
     /// C3: followers are counted and commanded without ownership.
     NodesNotOwned,
@@ -25,9 +25,7 @@ pub enum Mutation {
     FenceWithoutClockError,
     /// C4: the first acknowledgement is enough.
     OneAckIsEnough,
-    /// C4: an acknowledgement of another run of the proxy counts.
-    AckOfAnyRun,
-    /// C4: an evicted grant is removed without waiting for its permission to end.
+    /// C4: the grant of a proxy that has been quiet for a moment is removed while its permission may run.
     EvictedAtOnce,
     /// C5: a follower counts as recruited while its walreceiver still runs.
     ReceiverIgnored,
@@ -47,7 +45,7 @@ pub enum Mutation {
     NextRuleIgnored,
     /// H9: the candidate is promoted before it is written down.
     CandidateNotRecorded,
-    /// C9: the names for synchronous commit are set after the promotion.
+    /// C9, H10: the names for synchronous commit are set only after the term has opened.
     SyncNamesAfterPromotion,
     /// C10: the term opens without a commit that went through the new rule.
     NoProbeCommit,
@@ -85,7 +83,6 @@ impl Mutation {
         Mutation::FenceSkipped,
         Mutation::FenceWithoutClockError,
         Mutation::OneAckIsEnough,
-        Mutation::AckOfAnyRun,
         Mutation::EvictedAtOnce,
         Mutation::ReceiverIgnored,
         Mutation::RecruitOfAnyTerm,

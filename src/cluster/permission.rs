@@ -326,7 +326,7 @@ impl Permission {
             let gone = Txn::new().if_at(grant_key.clone(), grant_at);
             let gone = if mine { gone.delete(grant_key).delete(Key::Ack(self.me.clone())) } else { gone };
             (Wish::Goodbye, gone)
-        } else if !mine || evicted {
+        } else if (!mine || evicted) && !self.is(Mutation::GrantIgnored) {
             let grant = Grant { incarnation: self.incarnation, evicted: false };
             let txn = Txn::new().if_at(grant_key.clone(), grant_at).put(grant_key, Record::Grant(grant));
             (Wish::Grant, txn)

@@ -101,6 +101,9 @@ fn prove(
         return give_up(s, operation, candidate, "it left the history before the position it had");
     }
     let rule = s.sync().heir.filter(|_| s.strictness().is_some());
+    if s.is(Mutation::SyncNamesAfterPromotion) {
+        return open(s, operation, candidate, facts, rule, plan);
+    }
     if let Some(rule) = &rule {
         if let Some(wider) = wider(s, operation, candidate, rule) {
             let sync = Sync { heir: Some(wider), ..s.sync() };

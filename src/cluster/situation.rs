@@ -75,7 +75,7 @@ impl Situation<'_> {
             txn.if_at(key, at)
         };
         if self.is(Mutation::EpochNotCompared) {
-            return unchanged(Txn::new(), Key::Term);
+            return Txn::new();
         }
         keys.into_iter().fold(Txn::new(), unchanged)
     }
@@ -234,12 +234,11 @@ impl Situation<'_> {
     /// Returns the proxies that have not acknowledged the term as `kind` since it was last written.
     pub(super) fn unacknowledged(&self, kind: super::records::AckKind) -> Vec<ProxyName> {
         let written = self.modified(&Key::Term);
-        let any_run = self.is(Mutation::AckOfAnyRun);
         let missing = self.view.grants().filter(|(name, grant)| {
             let said = self.view.ack(name).is_some_and(|ack| {
                 ack.kind == kind
                     && ack.term == self.term.number
-                    && (ack.incarnation == grant.incarnation || any_run)
+                    && ack.incarnation == grant.incarnation
                     && self.modified(&Key::Ack((*name).clone())) > written
             });
             !said
