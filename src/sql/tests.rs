@@ -24,7 +24,7 @@ fn statements_are_found_to_be_what_the_table_says() {
 }
 
 /// Ways to put a query `{}` inside another which stays a plain read.
-pub(super) const AROUND: [&str; 40] = [
+pub(super) const AROUND: [&str; 75] = [
     "select ({})",
     "select 1 from ({}) x",
     "select 1 from t, lateral ({}) x",
@@ -65,6 +65,41 @@ pub(super) const AROUND: [&str; 40] = [
     "select json_array({})",
     "select json_object('a': ({}))",
     "select xmlelement(name a, ({}))",
+    "select nullif(({}), 2)",
+    "select 1 in (2, ({}))",
+    "select ({}) in (select 1)",
+    "select ({}) between 0 and ({})",
+    "select ({}) is distinct from 1",
+    "select (1, ({})) = (1, 2)",
+    "select (array[1, 2])[({}):({})]",
+    "select not exists ({})",
+    "select case when true then ({}) end",
+    "select (({})::text) collate \"C\" like 'a' escape 'b'",
+    "select extract(day from now() + make_interval(days => ({})))",
+    "select overlay('abc' placing 'b' from ({}))",
+    "select trim(both 'x' from (({})::text))",
+    "select concat(variadic array[(({})::text)])",
+    "select xmlforest(({}) as a)",
+    "select 1 from xmltable('/r' passing '<r/>' columns a int path 'x' default ({})) x",
+    "select 1 from json_table('[1]'::jsonb, '$[*]' columns (a int path '$' default ({}) on empty)) x",
+    "select json_value('1', '$' default ({}) on error)",
+    "select json_query('1', '$x' passing ({}) as x)",
+    "select json_arrayagg(({}) order by ({}))",
+    "select json_objectagg('a': ({}))",
+    "select sum(a) over (order by b rows ({}) preceding) from t",
+    "select percentile_cont(0.5) within group (order by ({})) from t",
+    "select 1 from t tablesample bernoulli (1) repeatable (({}))",
+    "select 1 from t order by a fetch first ({}) rows with ties",
+    "select 1 from t order by ({}) using <",
+    "select 1 from t group by rollup (({})), cube (a)",
+    "select 1 from t window w as (partition by ({}) range between unbounded preceding and current row)",
+    "select 1 from t a join (t b cross join lateral ({}) c) on true",
+    "select 1 from t join u using (a) where exists ({})",
+    "select 1 from generate_series(1, ({})) with ordinality",
+    "select 1 from (values (1, ({}))) v(a, b)",
+    "select 1 from t where a = any (array({}))",
+    "select count(*) from (({}) union all (select 1)) x",
+    "with x as not materialized ({}) table x",
 ];
 
 #[test]

@@ -166,6 +166,8 @@ impl Raw {
             answer.tags.push(message.tag);
             match message.tag {
                 'D' => answer.rows.push(row(&message.body)),
+                // Of COPY, each message a row of one column.
+                'd' => answer.rows.push(vec![Some(String::from_utf8_lossy(&message.body).into_owned())]),
                 'C' => answer.complete.push(texts(&message.body).swap_remove(0)),
                 'E' => answer.failure = Some(failure(&message.body)),
                 'Z' => {

@@ -32,6 +32,19 @@ fn writes_and_all_that_is_not_a_plain_read_go_to_the_primary() {
 }
 
 #[test]
+fn what_is_copied_to_the_client_is_read_like_anything_else() {
+    let bench = Bench::with(crate::support::applied_everywhere(), &[]);
+    bench.sql("CREATE TABLE t AS SELECT n FROM generate_series(1, 50000) n; CREATE SEQUENCE s");
+    let copy = |query: &str| format!("COPY (SELECT current_setting('cluster_name'){query}) TO STDOUT");
+    eventually("the catalog is loaded", || bench.sql(&copy(" FROM t LIMIT 1")) == "b");
+    assert_eq!(bench.sql(&copy(" WHERE nextval('s') > 0")), "a");
+    assert_eq!(bench.sql(&copy("; ").replace("; ) TO STDOUT", ") TO STDOUT; SELECT 1")), "b\n1");
+    // A long one.
+    assert_eq!(bench.sql("COPY t TO STDOUT").lines().count(), 50_000);
+    assert!(bench.try_sql("COPY t TO PROGRAM 'cat'").unwrap_err().contains("program"), "demo may not");
+}
+
+#[test]
 fn a_stopped_standby_is_left_out_and_comes_back() {
     let bench = Bench::start();
     bench.cluster.stop("b", bellwether::lab::Shutdown::Fast).unwrap();

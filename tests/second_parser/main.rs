@@ -122,8 +122,8 @@ fn compared(text: &str, read: &Read) -> Vec<String> {
 /// Compares why a statement needs the primary, as far as the tree alone tells.
 fn reason(ours: &Classified, theirs: &Statement) -> Option<String> {
     use NeedsPrimary::{Function, Into, Locks, NodeSpecific, SessionState, Utility, Writes};
-    let is_query = matches!(&*theirs.root, "SelectStmt");
     let marked = |mark: &str| theirs.marks.contains(mark);
+    let is_query = theirs.root == "SelectStmt" || marked("copies to the client");
     let agree = match ours.plain_read {
         // Nothing else is said of what writes, and so on down.
         _ if marked("writes") => ours.plain_read == Err(Writes) && ours.firm,

@@ -68,6 +68,8 @@ def visit(kind, body, found):
     marks, names = found["marks"], found["names"]
     if kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt") or (kind == "CopyStmt" and body.get("is_from")):
         marks.add("writes")
+    if kind == "CopyStmt" and not body.get("is_from") and not body.get("is_program") and "filename" not in body:
+        marks.add("copies to the client")
     if "lockingClause" in body or kind == "LockStmt":
         marks.add("locks")
     if "intoClause" in body:
@@ -86,6 +88,14 @@ def visit(kind, body, found):
         operator = dotted(body["name"])
         operators = ["<", "<=", ">", ">="] if body["kind"] in BETWEEN else [operator]
         names.update(("operator", operator) for operator in operators)
+    # What the analysis compares by the operator of this name, although none is written (parse_expr.c, parse_clause.c).
+    compares = (
+        (kind == "CaseExpr" and "arg" in body)
+        or (kind == "SubLink" and body.get("subLinkType") == "ANY_SUBLINK" and not body.get("operName"))
+        or (kind == "JoinExpr" and (body.get("isNatural") or body.get("usingClause")))
+    )
+    if compares:
+        names.add(("operator", "="))
     for field in ("operName", "useOp"):
         if body.get(field):
             names.add(("operator", dotted(body[field])))

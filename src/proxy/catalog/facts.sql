@@ -58,22 +58,35 @@ WHERE o.oid >= 16384 AND EXISTS (
     SELECT FROM pg_operator t JOIN pg_proc p ON p.oid = t.oprcode
     WHERE t.oid IN (o.oid, o.oprcom, o.oprnegate) AND p.provolatile = 'v');
 
--- Types that run volatile functions when something becomes one of them, and types made of these.
+-- Types that run volatile functions when something becomes one of them, and types made of these. Those that a cast makes must be
+-- named for that; of the others there may be literals, arguments and columns whose type no text names.
 WITH RECURSIVE bad AS (
-    SELECT t.oid FROM pg_type t JOIN pg_proc p ON p.oid IN (t.typinput, t.typreceive)
+    SELECT t.oid, false AS by_cast FROM pg_type t JOIN pg_proc p ON p.oid IN (t.typinput, t.typreceive, t.typmodin)
     WHERE t.oid >= 16384 AND p.oid >= 16384 AND p.provolatile = 'v'
-    UNION SELECT c.casttarget FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc WHERE c.oid >= 16384 AND p.provolatile = 'v'
-    UNION SELECT k.contypid FROM pg_constraint k,
+    UNION SELECT r.rngtypid, false FROM pg_range r JOIN pg_proc p ON p.oid IN (r.rngcanonical, r.rngsubdiff)
+    WHERE r.rngtypid >= 16384 AND p.provolatile = 'v'
+    UNION SELECT c.casttarget, true FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc WHERE c.oid >= 16384 AND p.provolatile = 'v'
+    UNION SELECT k.contypid, false FROM pg_constraint k,
         regexp_matches(k.conbin::text, ':(funcid|opno) ([1-9][0-9]*)', 'g') m
         LEFT JOIN pg_operator o ON m[1] = 'opno' AND o.oid = m[2]::oid
         JOIN pg_proc p ON p.oid = CASE m[1] WHEN 'opno' THEN o.oprcode ELSE m[2]::oid END
     WHERE k.contypid <> 0 AND k.contypid >= 16384 AND p.provolatile = 'v'
-    UNION SELECT t.oid FROM bad b, pg_type t
+    UNION SELECT t.oid, b.by_cast FROM bad b, pg_type t
     WHERE (t.oid >= 16384 AND (t.typbasetype = b.oid OR t.typelem = b.oid
         OR EXISTS (SELECT FROM pg_range r WHERE r.rngtypid = t.oid AND r.rngsubtype = b.oid)
         OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.typrelid AND t.typrelid <> 0 AND a.attnum > 0
             AND a.atttypid = b.oid))))
-SELECT 'type', n.nspname, t.typname, t.oid FROM bad b JOIN pg_type t ON t.oid = b.oid JOIN pg_namespace n ON n.oid = t.typnamespace;
+SELECT 'type', n.nspname, t.typname, t.oid::text, NULL, NULL
+FROM (SELECT DISTINCT oid FROM bad) b JOIN pg_type t ON t.oid = b.oid JOIN pg_namespace n ON n.oid = t.typnamespace
+UNION ALL
+SELECT DISTINCT 'part', a.attrelid::text, 'column', 'type', NULL, NULL
+FROM bad b JOIN pg_attribute a ON a.atttypid = b.oid JOIN pg_class c ON c.oid = a.attrelid
+WHERE NOT b.by_cast AND a.attnum > 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
+UNION ALL
+SELECT DISTINCT 'part', p.oid::text, 'argument', 'type', NULL, NULL
+FROM bad b JOIN pg_proc p ON p.oid >= 16384 AND (p.prorettype = b.oid OR b.oid = ANY (p.proargtypes)
+    OR b.oid = ANY (p.proallargtypes))
+WHERE NOT b.by_cast;
 
 -- What runs volatile functions without being named.
 SELECT 'distrust', 'type' FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc

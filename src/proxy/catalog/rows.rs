@@ -73,6 +73,7 @@ impl Reading {
                     }
                     "relation" => What::Relation(text(4)?.parse().ok()?),
                     "lock" => What::Needs(NeedsPrimary::Locks),
+                    "type" => What::Needs(NeedsPrimary::Type),
                     "command_id" => What::Needs(NeedsPrimary::NodeSpecific),
                     _ => {
                         let (schema, name) = text(4)?.split_once('.')?;
@@ -125,6 +126,8 @@ fn of(text: &str) -> Option<Of> {
         "policy" => Of::Policy,
         "child" => Of::Child,
         "default" => Of::Default,
+        "column" => Of::Column,
+        "argument" => Of::Argument,
         _ => return None,
     })
 }
@@ -146,6 +149,7 @@ mod tests {
             &["part", "20001", "policy", "system_function", "random", "t"],
             &["part", "20001", "view", "system_relation", "pg_catalog.pg_locks", "NULL"],
             &["part", "20001", "view", "lock", "NULL", "NULL"],
+            &["part", "20000", "argument", "type", "NULL", "NULL"],
             &["type_part", "20001", "view", "type", "20009", "NULL"],
             &["type_part", "20001", "view", "type", "20010", "NULL"],
             &["type", "app", "d", "20009"],
@@ -154,7 +158,7 @@ mod tests {
         .unwrap();
         assert_eq!((facts.functions[0].least_arguments, facts.functions[0].most_arguments), (1, u16::MAX));
         assert_eq!(facts.relations[0].kind, Kind::Unlogged);
-        assert_eq!(facts.parts.len(), 4);
+        assert_eq!(facts.parts.len(), 5);
         assert_eq!(facts.default_paths.as_deref(), Some(&["public".into()][..]));
     }
 

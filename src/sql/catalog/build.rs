@@ -61,7 +61,7 @@ fn functions(facts: &Facts, lists: &Lists) -> Reasons {
         reasons.insert(it.oid, reason.unwrap_or(it.volatile.then_some(NeedsPrimary::Function)));
     }
     // A call without an argument runs its default, which may again be such a call.
-    let defaults: Vec<_> = facts.parts.iter().filter(|part| part.of == Of::Default).collect();
+    let defaults: Vec<_> = facts.parts.iter().filter(|part| is_of_function(part.of)).collect();
     let mut changed = true;
     while changed {
         changed = false;
@@ -74,6 +74,10 @@ fn functions(facts: &Facts, lists: &Lists) -> Reasons {
         }
     }
     reasons
+}
+
+fn is_of_function(of: Of) -> bool {
+    matches!(of, Of::Default | Of::Argument)
 }
 
 /// Returns why a part that is no relation needs the primary.
@@ -110,7 +114,7 @@ fn relations(facts: &Facts, functions: &Reasons, lists: &Lists) -> Reasons {
     }
     let mut above: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut pending = Vec::new();
-    for part in facts.parts.iter().filter(|part| part.of != Of::Default) {
+    for part in facts.parts.iter().filter(|part| !is_of_function(part.of)) {
         match &part.what {
             What::Relation(below) if *below == part.owner => {}
             What::Relation(below) => {

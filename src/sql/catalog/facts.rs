@@ -13,7 +13,8 @@ pub struct Facts {
     pub parts: Vec<Part>,
     /// Operators whose function is volatile: schema and name.
     pub operators: Vec<(Box<str>, Box<str>)>,
-    /// Types whose input, explicit casts or domain checks run volatile functions: schema and name.
+    /// Types whose input, explicit casts or domain checks run volatile functions: schema and name. Those that do so
+    /// without being named, by a literal or an argument, are parts of the tables and functions that have them.
     pub types: Vec<(Box<str>, Box<str>)>,
     /// Every `search_path` a session may start with; `None` when that cannot be told.
     pub default_paths: Option<Vec<Box<str>>>,
@@ -88,6 +89,10 @@ pub enum Of {
     Child,
     /// The default of an argument.
     Default,
+    /// The type of a column: what is compared with the column becomes one of these.
+    Column,
+    /// The type of an argument or of the result, likewise.
+    Argument,
 }
 
 /// What a part is.

@@ -23,6 +23,7 @@ fn facts() -> Facts {
         (7, "public", "by_default", (0, 1), false),
         (8, "public", "full_name", (1, 1), false),
         (9, "public", "by_default_2", (0, 1), false),
+        (10, "public", "takes_checked", (1, 1), false),
     ];
     for (oid, schema, name, (least_arguments, most_arguments), volatile) in functions {
         let (schema, name) = (schema.into(), name.into());
@@ -46,6 +47,7 @@ fn facts() -> Facts {
         (118, "app", "t", Kind::Unlogged),
         (119, "app", "only_app", Kind::Ordinary),
         (120, "public", "cast_view", Kind::Ordinary),
+        (121, "public", "typed_t", Kind::Ordinary),
     ];
     for (oid, schema, name, kind) in relations {
         facts.relations.push(Relation { oid, schema: schema.into(), name: name.into(), kind });
@@ -66,10 +68,14 @@ fn facts() -> Facts {
         (120, Of::View, What::Needs(NeedsPrimary::Type)),
         (7, Of::Default, system("nextval", true)),
         (9, Of::Default, What::Function(7)),
+        (10, Of::Argument, What::Needs(NeedsPrimary::Type)),
+        (121, Of::Column, What::Needs(NeedsPrimary::Type)),
     ] {
         facts.parts.push(Part { owner, of, what });
     }
     facts.operators.push(("public".into(), "===".into()));
+    facts.operators.push(("ops".into(), "=".into()));
+    facts.operators.push(("ops".into(), "<=".into()));
     facts.types.push(("public".into(), "checked".into()));
     facts.role_schemas.push("ann".into());
     facts
@@ -99,6 +105,7 @@ fn functions_are_known_by_volatility_and_number_of_arguments() {
         ("select overloaded(1) within group (order by 2)", "Function"),
         ("select by_default(1)", "Function"),
         ("select by_default_2()", "Function"),
+        ("select takes_checked('x')", "Function"),
         ("select unheard_of(1)", "Function"),
         ("select app.stable_f(1)", "Function"),
         ("select lower('A'), now(), pg_catalog.abs(1)", "plain"),
@@ -128,6 +135,7 @@ fn relations_are_known_by_what_they_are_and_what_is_below_them() {
         ("select 1 from cast_view", "Type"),
         ("select 1 from parent", "ForeignTable"),
         ("select 1 from rls_t", "Policy"),
+        ("select 1 from typed_t where a = 'x'", "Type"),
         ("select 1 from unheard_of", "UnknownRelation"),
         ("select 1 from app.only_app", "plain"),
         ("select 1 from only_app", "UnknownRelation"),
@@ -157,6 +165,33 @@ fn operators_and_types_are_known_by_name() {
         ("select json_value('1', '$' returning checked)", "Type"),
         ("select a::int, b::text, c::date from t", "plain"),
     ]);
+}
+
+#[test]
+fn operators_that_are_not_written_are_known_as_well() {
+    let catalog = catalog();
+    for text in [
+        "select 1 in (1, 2)",
+        "select 1 not in (select 1)",
+        "select (1, 2) in (select 1, 2)",
+        "select 1 from t join u using (a)",
+        "select 1 from t natural left join u",
+        "select case 1 when 2 then 3 end",
+        "select nullif(1, 2)",
+        "select 1 is not distinct from 2",
+        "select (1, 2) = (3, 4)",
+        "select 1 = any (array[1])",
+        "select 1 between 2 and 3",
+        "select 1 not between symmetric 2 and 3",
+    ] {
+        assert_eq!(judged(&catalog, Some("public, ops"), text), "Operator", "{text}");
+        assert_eq!(judged(&catalog, None, text), "plain", "{text}");
+    }
+    for text in
+        ["select 1 from t join u on true", "select case when true then 1 end", "select exists (select 1)"]
+    {
+        assert_eq!(judged(&catalog, Some("public, ops"), text), "plain", "{text}");
+    }
 }
 
 #[test]
@@ -235,7 +270,7 @@ fn where_something_runs_unnamed_nothing_is_trusted() {
 }
 
 /// Queries with an effect, or whose answer is the primary's alone.
-const NOT_PLAIN: [&str; 32] = [
+const NOT_PLAIN: [&str; 59] = [
     "select volatile_f(1)",
     "select public.volatile_f(n) from t",
     "select overloaded(1, 2)",
@@ -268,6 +303,68 @@ const NOT_PLAIN: [&str; 32] = [
     "select 1 from pg_stat_activity",
     "select 1 from t for share",
     "with w as (delete from t returning 1) select * from w",
+    "with w as (insert into t select 1 returning n), x as (select 1) select 1 from x",
+    "with recursive w as (update t set n = 1 returning n) select 1 from w",
+    "with w as (merge into t using u on true when matched then delete returning 1) table w",
+    "select 1 from t for no key update of t skip locked",
+    "select 1 into made",
+    "select takes_checked('x')",
+    "select 1 from typed_t",
+    "select volatile_f(n => 1)",
+    "select stable_f(1, volatile_f(1))",
+    "select overloaded(1, variadic array[2])",
+    "select count(*) filter (where volatile_f(n) = 1) from t",
+    "select sum(n) over (order by volatile_f(n)) from t",
+    "select array_agg(n order by volatile_f(n)) from t",
+    "select 1 from t order by volatile_f(n) limit volatile_f(1)",
+    "select 1 from rows from (stable_f(1), volatile_f(1)) x",
+    "values (1), (volatile_f(1))",
+    "table volatile_view",
+    "select 1 === any (array[1])",
+    "select 1 from t where (n, n) === (1, 1)",
+    "select null::checked[]",
+    "select xmlserialize(content '<a/>' as checked)",
+    "select json_query('{}', '$' returning checked)",
+    "select 1 from json_table('[]'::jsonb, '$' columns (a checked)) x",
+    "select 1 from xmltable('/r' passing '<r/>' columns a checked) x",
+    "select set_config('work_mem', '1MB', true)",
+    "select 1 from set_config('work_mem', '1MB', false)",
+    "select pg_catalog.setval('s', 1)",
+];
+
+/// Statements that are never plain reads, whatever query is in them or beside them.
+const NEVER_PLAIN: [&str; 31] = [
+    "explain {}",
+    "explain analyze {}",
+    "explain (analyze, costs off) {}",
+    "create table made as {}",
+    "create view made as {}",
+    "create materialized view made as {}",
+    "create table made as execute p(({}))",
+    "prepare p as {}",
+    "execute p(({}))",
+    "declare c cursor for {}",
+    "declare c cursor with hold for {}",
+    "insert into t {}",
+    "update t set n = ({})",
+    "delete from t where exists ({})",
+    "merge into t using ({}) x on true when matched then delete",
+    "copy ({}) to program 'cat'",
+    "copy ({}) to '/tmp/x'",
+    "copy t from stdin where exists ({})",
+    "call stable_f(({}))",
+    "set work_mem to '1MB'; {}",
+    "{}; set local work_mem to '1MB'",
+    "begin; {}; commit",
+    "begin read only; {}; commit",
+    "lock table t; {}",
+    "do 'begin perform 1; end'; {}",
+    "select set_config('a.b', 'c', true); {}",
+    "listen c; {}",
+    "notify c; {}",
+    "{}; discard plans",
+    "fetch 1 from c; {}",
+    "select 1 into made; {}",
 ];
 
 /// Queries that look much like those, and are plain reads.
@@ -296,6 +393,12 @@ fn nothing_with_an_effect_is_a_plain_read_however_it_is_wrapped() {
         assert_ne!(judged(&catalog, None, &not_plain), "plain", "{not_plain}");
         let plain = wrap.replace("{}", PLAIN[turn % PLAIN.len()]);
         assert_eq!(judged(&catalog, None, &plain), "plain", "{plain}");
+        assert_eq!(judged(&catalog, None, &format!("copy ({plain}) to stdout")), "plain", "{plain}");
+        assert_ne!(judged(&catalog, None, &format!("copy ({not_plain}) to stdout")), "plain", "{not_plain}");
+        for query in [&plain, &not_plain] {
+            let never = NEVER_PLAIN[turn % NEVER_PLAIN.len()].replace("{}", query);
+            assert_ne!(judged(&catalog, None, &never), "plain", "{never}");
+        }
         // Of several statements one is enough.
         let both = [&*plain, &not_plain, "select 1"];
         assert_ne!(judged(&catalog, None, &both.join(";")), "plain", "{both:?}");

@@ -1,5 +1,6 @@
 //! Walks the tree of a query: every relation, function and writing part in it, however deep.
 
+use super::nodes::SubLinkType;
 use super::{Node, NodeList, nodes, qualified_name};
 use crate::sql::effects::{NeedsPrimary, SessionState};
 use crate::sql::findings::Findings;
@@ -57,9 +58,16 @@ impl<'a> Walk<'a, '_> {
             Node::MultiAssignRef(it) => self.push([it.source()]),
             Node::SubLink(it) => {
                 self.operator(it.oper_name());
+                // `x IN (SELECT ...)`.
+                if it.sub_link_type == SubLinkType::ANY_SUBLINK && it.oper_name().is_empty() {
+                    self.equals();
+                }
                 self.push([it.testexpr(), it.subselect()]);
             }
             Node::CaseExpr(it) => {
+                if !matches!(it.arg(), Node::None) {
+                    self.equals();
+                }
                 self.push([it.arg(), it.defresult()]);
                 self.list(it.args());
             }
@@ -96,7 +104,12 @@ impl<'a> Walk<'a, '_> {
             Node::RangeVar(table) => {
                 self.findings.relation(table.schemaname(), table.relname().unwrap_or(""));
             }
-            Node::JoinExpr(it) => self.push([it.larg(), it.rarg(), it.quals()]),
+            Node::JoinExpr(it) => {
+                if it.is_natural || !it.using_clause().is_empty() {
+                    self.equals();
+                }
+                self.push([it.larg(), it.rarg(), it.quals()]);
+            }
             Node::RangeSubselect(it) => self.push([it.subquery()]),
             // A list for each function: the call, and its column definitions or nothing. Those of a single function
             // stand beside it.
@@ -316,6 +329,11 @@ impl<'a> Walk<'a, '_> {
             }
             _ => self.findings.operator(schema, name),
         }
+    }
+
+    /// Notes the `=` that PostgreSQL looks up by this name where the text compares without an operator.
+    fn equals(&mut self) {
+        self.findings.operator(None, "=");
     }
 
     /// Notes a type. Its modifiers are constants, whatever the grammar lets through.

@@ -7,6 +7,11 @@ use crate::sql::findings::Findings;
 
 /// Reports what a statement that is no query does.
 pub(super) fn statement(node: Node<'_>, findings: &mut Findings) {
+    if let Node::CopyStmt(it) = node
+        && is_copy_to_client(it)
+    {
+        return copied(it, findings);
+    }
     let session = session_statement(node, findings);
     if findings.effects.own.is_some() {
         return;
@@ -77,8 +82,7 @@ fn runs_query(node: Node<'_>, findings: &mut Findings) -> bool {
                 Some(table) if it.is_from => {
                     findings.write_target(table.schemaname(), table.relname().unwrap_or(""));
                 }
-                Some(table) => findings.relation(table.schemaname(), table.relname().unwrap_or("")),
-                None => inner(it.query(), findings),
+                _ => copied(it, findings),
             }
             tree::walk(it.where_clause(), &[], findings);
         }
@@ -97,6 +101,19 @@ fn runs_query(node: Node<'_>, findings: &mut Findings) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Tells whether the client gets what is copied: to files and programs it goes on the server itself.
+fn is_copy_to_client(it: &nodes::CopyStmt) -> bool {
+    !it.is_from && !it.is_program && it.filename().is_none()
+}
+
+/// Reports what COPY TO reads: a read like any other. Its options are constants.
+fn copied(it: &nodes::CopyStmt, findings: &mut Findings) {
+    match it.relation() {
+        Some(table) => findings.relation(table.schemaname(), table.relname().unwrap_or("")),
+        None => tree::walk(it.query(), &[], findings),
+    }
 }
 
 /// Takes the statements that create something which may be temporary.
