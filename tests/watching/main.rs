@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod dashboard;
+mod docker;
 mod exposition;
 mod expressions;
 mod live;
