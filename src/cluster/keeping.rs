@@ -141,15 +141,15 @@ fn keep_nodes(s: &Situation<'_>, plan: &mut Plan) {
 
 fn keep_leader(s: &Situation<'_>, facts: &Facts, others: &BTreeSet<NodeName>, plan: &mut Plan) {
     let (leader, known) = (&s.term.leader, s.known(&s.term.leader));
-    if facts.slots != *others {
-        plan.order(leader, Command::SetSlots(others.clone()));
-    }
     let beat =
         known.and_then(|known| known.done(Sort::Heartbeat)).map(|done| done.at + s.timings().heartbeat);
     match beat {
         Some(next) if s.now < next => plan.wake_at(next),
         _ if others.is_empty() => {}
         _ => plan.order(leader, Command::Heartbeat),
+    }
+    if facts.slots != *others {
+        plan.order(leader, Command::SetSlots(others.clone()));
     }
 }
 
