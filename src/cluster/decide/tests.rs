@@ -1,5 +1,6 @@
 //! Whole stories of one cluster in a friendly world.
 
+mod keeping;
 mod world;
 
 use world::{World, name, proxy_name};

@@ -297,25 +297,30 @@ impl World {
         let now = self.now;
         let Some(coordinator) = self.coordinators.get_mut(&index) else { return };
         for action in coordinator.step(now, event) {
-            let asker = Asker::Coordinator(index);
-            match action {
-                decide::Action::Read { call, selectors } => {
-                    self.later(500, Due::Store(asker, call, Ask::Read(selectors)));
-                }
-                decide::Action::Commit { call, txn } => {
-                    self.later(500, Due::Store(asker, call, Ask::Commit(txn)));
-                }
-                decide::Action::Probe { call, node, .. } => self.later(500, Due::Probe(index, call, node)),
-                decide::Action::Order(order) => self.later(2000, Due::Order(index, order)),
-                decide::Action::Show(key, record) => {
-                    let modified = self.next_revision();
-                    self.entries.insert(key, Entry { record: Arc::new(record), modified });
-                }
-                decide::Action::Say(text) => {
-                    self.said.push(format!("{:>8} p{index}: {text}", self.now.0 / 1000));
-                }
-                decide::Action::Left => {}
+            self.act(index, action);
+        }
+    }
+
+    /// Does what a coordinator says.
+    pub(super) fn act(&mut self, index: usize, action: decide::Action) {
+        let asker = Asker::Coordinator(index);
+        match action {
+            decide::Action::Read { call, selectors } => {
+                self.later(500, Due::Store(asker, call, Ask::Read(selectors)));
             }
+            decide::Action::Commit { call, txn } => {
+                self.later(500, Due::Store(asker, call, Ask::Commit(txn)));
+            }
+            decide::Action::Probe { call, node, .. } => self.later(500, Due::Probe(index, call, node)),
+            decide::Action::Order(order) => self.later(2000, Due::Order(index, order)),
+            decide::Action::Show(key, record) => {
+                let modified = self.next_revision();
+                self.entries.insert(key, Entry { record: Arc::new(record), modified });
+            }
+            decide::Action::Say(text) => {
+                self.said.push(format!("{:>8} p{index}: {text}", self.now.0 / 1000));
+            }
+            decide::Action::Left => {}
         }
     }
 
