@@ -353,9 +353,12 @@ impl Coordinator {
     fn order(&mut self, now: Moment, node: NodeName, command: Command, actions: &mut Vec<Action>) {
         let (Some(epoch), Some(view)) = (self.epoch, &self.view) else { return };
         let term = view.term().map_or(0, |term| term.number);
-        let Some(known) = self.nodes.get_mut(&node).filter(|known| known.is_idle(now)) else { return };
+        let Some(known) = self.nodes.get_mut(&node) else { return };
         let unowned = !known.owned && !self.settings.mutated.is(super::Mutation::NodesNotOwned);
         let command = if unowned { Command::Own } else { command };
+        if !known.is_ready(now, &command, RETRY) {
+            return;
+        }
         self.calls += 1;
         let call = CallId(self.calls);
         let facts = known.last_facts();

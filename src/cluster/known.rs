@@ -35,6 +35,8 @@ pub(super) struct Known {
     names_touched: Option<Moment>,
     /// What was asked before may be out of date: an order ended then.
     valid_from: Moment,
+    /// The last order that was done, and when.
+    last_done: Option<(Command, Moment)>,
     retry_at: Moment,
     done: BTreeMap<Sort, Context>,
 }
@@ -137,6 +139,7 @@ impl Known {
                 if let Some(sort) = Sort::of(&command) {
                     self.done.insert(sort, context);
                 }
+                self.last_done = Some((command, now));
             }
             Done::Failed(why) => {
                 self.trouble = Some(why);
@@ -151,7 +154,7 @@ impl Known {
     pub(super) fn deposed(&mut self) {
         (self.owned, self.order) = (false, None);
         self.done.clear();
-        self.names_touched = None;
+        (self.names_touched, self.last_done) = (None, None);
     }
 
     /// Whether it said last that it takes no connections yet.
@@ -159,9 +162,12 @@ impl Known {
         matches!(self.last, Some((Report::NotReady, _)))
     }
 
-    /// Whether an order can be given now.
-    pub(super) fn is_idle(&self, now: Moment) -> bool {
-        self.order.is_none() && now >= self.retry_at
+    /// Whether an order can be given now. One that was just done and does not show yet (a setting takes effect when
+    /// the process it is for gets to it) is not repeated at once.
+    pub(super) fn is_ready(&self, now: Moment, command: &Command, repeat: std::time::Duration) -> bool {
+        let repeated =
+            self.last_done.as_ref().is_some_and(|(last, at)| last == command && now < *at + repeat);
+        self.order.is_none() && now >= self.retry_at && !repeated
     }
 
     /// When an order that failed may be tried again.
