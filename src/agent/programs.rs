@@ -91,7 +91,8 @@ impl Programs {
         // The server's own directory is named on the command line.
         command.env_remove("PGDATA");
         if let Some((user, group)) = self.owner {
-            command.uid(user).gid(group);
+            // Password file and certificates are looked for in the owner's home, not in root's.
+            command.uid(user).gid(group).env_remove("HOME");
         }
         command
     }

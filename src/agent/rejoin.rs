@@ -188,9 +188,13 @@ impl Rejoin {
         let copy = clone::copy(&self.programs, &self.data, &self.leader)?;
         tell("copied".to_owned(), None);
         self.make_standby(&copy)?;
+        let linked = self.data.path().join("pg_wal").is_symlink();
         let old = clone::exchange(&self.data, &copy)?;
         self.marker.set(&self.data, Stage::Rewound)?;
         tell("put in place".to_owned(), Some(format!("the old data is in {}", old.display())));
+        if linked {
+            tell("pg_wal is a plain directory now".to_owned(), Some("it was a link before".to_owned()));
+        }
         Ok(())
     }
 

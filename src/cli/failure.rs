@@ -34,6 +34,11 @@ impl Failure {
         Failure { whole: Some(problems.to_string()), ..Failure::usage("") }
     }
 
+    /// The same with another exit code.
+    pub fn with_code(self, code: u8) -> Self {
+        Failure { code, ..self }
+    }
+
     /// Adds what it comes from.
     pub fn cause(self, cause: impl Into<String>) -> Self {
         Failure { cause: Some(cause.into()), ..self }

@@ -64,7 +64,10 @@ async fn run(verb: Verb, env: BTreeMap<String, String>, under_way: &Cell<bool>) 
         Verb::Adopt(args) => adopt::adopt(&of(&args.wish.asking)?, args).await,
         Verb::SetupRole(args) => setup_role::run(&args),
         Verb::Health(args) => {
-            Ok(health::run(&Context::of(&args.api, OutputArgs::default(), env.clone(), under_way)?).await)
+            let context = Context::of(&args.api, OutputArgs::default(), env.clone(), under_way);
+            // A container's health is 0 or 1, and nothing else.
+            let context = context.map_err(|failure| failure.with_code(exit::FAILED))?;
+            Ok(health::run(&context).await)
         }
     }
 }

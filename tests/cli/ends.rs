@@ -41,6 +41,8 @@ fn one_failed() {
     headless.snapshot.nodes[2].serves_reads = false;
     let (code, said) = run(headless, "health");
     assert_eq!((code, said.as_str()), (1, ""), "silent");
+    let astray = bellwether(&["health", "-c", "/no/such/file"], &[]);
+    assert_eq!(astray.status.code(), Some(1), "{}", text(&astray.stderr));
     // Nobody there is not healthy either.
     assert_eq!(bellwether(&["health", "--api", "http://127.0.0.1:1"], &[]).status.code(), Some(1));
 }
