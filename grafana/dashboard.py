@@ -146,10 +146,11 @@ ROWS = [
         (8, 7, graph("Pools in use", "Share of a pool's connections in use, the ten fullest.", "percentunit",
                      query(f"topk(10, max by (node, database, user) (bellwether_pool_active{{{C}}} / "
                            f"bellwether_pool_limit{{{C}}}))", "{{user}}@{{database}} on {{node}}"), field={"max": 1})),
-        (8, 7, graph("Why it went there", "The rule that decided where a statement goes, and reads that the primary had "
-                     "to take for want of a standby.", "ops",
+        (8, 7, graph("Why it went there", "The rule that decided where a statement goes; reads that the primary had to take "
+                     "for want of a standby; what came of reads that had to see something.", "ops",
                      query(f"{rate('bellwether_routed_total', 'route, rule')} > 0", "{{route}}: {{rule}}"),
                      query(f"{rate('bellwether_read_fallbacks_total', 'reason')} > 0", "fallback: {{reason}}"),
+                     query(f"{rate('bellwether_read_freshness_total', 'outcome')} > 0", "freshness: {{outcome}}"),
                      query(f"{rate('bellwether_reads_healed_total', 'cause')} > 0", "healed: {{cause}}"))),
         (8, 7, graph("Errors", "Errors sent to clients, by who found fault and SQLSTATE class; clients turned away, and "
                      "requests that got no server, in a second.", "ops",

@@ -23,7 +23,10 @@ fn the_image_is_small_and_ends_in_order() {
     assert!(says("STOPSIGNAL SIGTERM"));
     assert!(says("EXPOSE 6432 9632"));
     assert!(says("ENTRYPOINT [\"/usr/bin/bellwether\"]"), "no shell between, which would swallow the signal");
-    assert!(run.contains("CMD [\"/usr/bin/bellwether\", \"health\"]"), "the health check needs no curl");
+    assert!(
+        run.contains("CMD [\"/usr/bin/bellwether\", \"health\", \"--api\","),
+        "the health check needs no curl"
+    );
 }
 
 #[test]

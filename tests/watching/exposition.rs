@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Family {
     pub help: String,
     pub kind: String,
-    /// Names of its labels, `le` left out, in the order they are written.
-    pub labels: Vec<String>,
+    /// Names of its labels, `le` left out, and their values, in the order they are written.
+    pub labels: Vec<(String, Vec<String>)>,
     /// Names its samples have.
     pub samples: BTreeSet<String>,
     pub series: usize,
@@ -31,9 +31,11 @@ pub fn families(text: &str) -> BTreeMap<String, Family> {
             let family = families.get_mut(name).unwrap_or_else(|| panic!("{line} has no family"));
             family.samples.insert(sample.to_owned());
             family.series += 1;
-            for label in labels(line) {
-                if label != "le" && !family.labels.contains(&label) {
-                    family.labels.push(label);
+            for (label, value) in labels(line).into_iter().filter(|(label, _)| label != "le") {
+                match family.labels.iter_mut().find(|(known, _)| *known == label) {
+                    Some((_, values)) if values.contains(&value) => {}
+                    Some((_, values)) => values.push(value),
+                    None => family.labels.push((label, vec![value])),
                 }
             }
         }
@@ -41,8 +43,12 @@ pub fn families(text: &str) -> BTreeMap<String, Family> {
     families
 }
 
-fn labels(line: &str) -> Vec<String> {
+fn labels(line: &str) -> Vec<(String, String)> {
     let Some((_, rest)) = line.split_once('{') else { return Vec::new() };
     let pairs = rest.rsplit_once('}').map_or(rest, |(pairs, _)| pairs);
-    pairs.split("\",").filter_map(|pair| Some(pair.split_once('=')?.0.to_owned())).collect()
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.to_owned(), value.trim_matches('"').to_owned()))
+    };
+    pairs.split("\",").filter_map(pair).collect()
 }
