@@ -20,14 +20,18 @@ use bellwether::telemetry::{Metrics, PoolState};
 /// Builds the settings of the endpoint. The error is for people: it names the file or address that does not hold.
 pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
     let mut listen = Vec::new();
-    for address in &config.listen {
-        listen.extend(resolve(address)?);
+    let mut listen_read_only = Vec::new();
+    for (places, to) in [(&config.listen, &mut listen), (&config.listen_read_only, &mut listen_read_only)] {
+        for place in places {
+            to.extend(resolve(place)?);
+        }
     }
     let modes = |of: &std::collections::BTreeMap<String, bellwether::config::Override>| {
         of.iter().filter_map(|(name, own)| Some((name.clone(), own.pool_mode?))).collect()
     };
     Ok(proxy::Settings {
         listen,
+        listen_read_only,
         max_clients: config.max_clients,
         max_logins: config.auth.max_logins,
         login_timeout: config.auth.login_timeout,

@@ -25,7 +25,8 @@ use crate::topology::{LagLimits, Node, NodeId, NodeName};
 pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
     let mut check = Check { written, problems: Vec::new() };
     let mut config = Config {
-        listen: check.listen(),
+        listen: check.listen("listen"),
+        listen_read_only: check.listen("listen_read_only"),
         workers: check.workers(),
         cluster: check.cluster(),
         nodes: check.nodes(),
@@ -77,26 +78,24 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 impl Check<'_> {
-    fn listen(&mut self) -> Vec<Listen> {
-        let (items, origin) = self.list("listen");
+    fn listen(&mut self, key: &'static str) -> Vec<Listen> {
+        let (items, origin) = self.list(key);
         let mut places = Vec::new();
         for item in &items {
             match listen(&item.text) {
                 Some(place) if places.contains(&place) => {
-                    let problem = Problem::new("`listen` names the same place twice");
+                    let problem = Problem::new(format!("`{key}` names the same place twice"));
                     self.problems.push(problem.at(origin.at(item.span.clone())));
                 }
                 Some(place) => places.push(place),
-                None => {
-                    self.invalid("listen", &origin.at(item.span.clone()), "not an address to listen on", {
-                        "write \"host:port\" or \"unix:/path/.s.PGSQL.6432\""
-                    })
-                }
+                None => self.invalid(key, &origin.at(item.span.clone()), "not an address to listen on", {
+                    "write \"host:port\" or \"unix:/path/.s.PGSQL.6432\""
+                }),
             }
         }
-        if items.is_empty() {
+        if items.is_empty() && key == "listen" {
             self.invalid(
-                "listen",
+                key,
                 &origin,
                 "the list is empty",
                 "name at least one place, such as \"0.0.0.0:6432\"",

@@ -34,6 +34,9 @@ keys! {
     "listen" LIST, r#"["127.0.0.1:6432"]"#, Restart,
         "Where clients connect: host:port, or unix:/path of a socket file; one or several",
         "local only until you say otherwise; 6432 is the port poolers are expected on";
+    "listen_read_only" LIST, "[]", Restart,
+        "Where clients connect that reach standbys only: places as in listen; none by default",
+        "for tools that tell reads from writes by address; all others need listen alone";
     "workers" count(0, 1024), "0", Restart,
         "Threads that serve connections; 0 takes one for each CPU the process may use",
         "lower it where the CPUs are shared with PostgreSQL";

@@ -19,6 +19,8 @@ use crate::topology::{LagLimits, Node};
 pub struct Config {
     /// Where clients connect; never empty.
     pub listen: Vec<Listen>,
+    /// Where clients connect that reach standbys only.
+    pub listen_read_only: Vec<Listen>,
     /// Threads of the runtime, at least 1.
     pub workers: usize,
     /// Who we are and as whom we ask the servers.

@@ -91,6 +91,7 @@ fn the_reference_file_with_every_default_uncommented_changes_nothing() {
 fn other_value(key: &Key) -> (String, String) {
     let toml = match (key.path, key.kind) {
         ("listen", _) => "\"0.0.0.0:7000\"".to_owned(),
+        ("listen_read_only", _) => "\"0.0.0.0:7002\"".to_owned(),
         ("http.listen", _) => "\"0.0.0.0:7001\"".to_owned(),
         ("http.socket", _) => "\"/x.sock\"".to_owned(),
         ("nodes.*.url", _) => "\"postgres://other:5432\"".to_owned(),

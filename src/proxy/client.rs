@@ -134,6 +134,10 @@ impl ClientTask {
             0 => {}
             ignored => self.worker.metrics.hints_ignored(u64::from(ignored)),
         }
+        match self.session.take_refused_on_standby() {
+            0 => {}
+            refused => self.worker.metrics.refused_on_standby(u64::from(refused)),
+        }
         if self.session.take_sequence_asked() {
             self.identity.note_sequences();
         }
@@ -277,7 +281,7 @@ impl ClientTask {
     }
 
     /// Gives the server back.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let Some(mut server) = self.relay.server.take() else { return };
         self.client.detach();
         self.underway.end();

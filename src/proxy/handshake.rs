@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::client::{ClientTask, End};
 use super::clients::{Cancel, Registered};
 use super::gate::Underway;
+use super::listener::Reach;
 use super::relay::Relay;
 use super::replication;
 use super::startup::{self, Replication, Request};
@@ -57,6 +58,7 @@ pub struct Incoming {
     address: Option<IpAddr>,
     end_point: Option<EndPointHash>,
     certificate: Option<ClientCertificate>,
+    reach: Reach,
 }
 
 /// What a connection turned out to be, after its login.
@@ -69,8 +71,8 @@ pub enum Admitted<'a> {
 
 impl Incoming {
     /// Wraps a connection just accepted; `address` is `None` on a Unix-domain socket.
-    pub fn new(stream: Stream, address: Option<IpAddr>) -> Self {
-        Incoming { stream, address, end_point: None, certificate: None }
+    pub fn new(stream: Stream, address: Option<IpAddr>, reach: Reach) -> Self {
+        Incoming { stream, address, end_point: None, certificate: None, reach }
     }
 
     /// Takes the client in. Unbounded in time: the caller bounds it.
@@ -287,8 +289,9 @@ impl Incoming {
             let opened = replication::open(self.stream, worker, &request, &identity, &registered).await?;
             return Ok(Admitted::Replication(Box::new(opened), registered));
         }
+        let reach = self.reach.clone();
         let mut task = self.task(worker, &request, identity, &registered);
-        match task.greet(request.settings, &request.own).await {
+        match task.greet(request.settings, &request.own, reach).await {
             Ok(()) => Ok(Admitted::Client(Box::new(task), registered)),
             Err(End::Gone) => Err(Failure::Silent),
             Err(End::Told(error)) => {
@@ -345,28 +348,43 @@ impl ClientTask {
         &mut self,
         startup: crate::session::Settings,
         own: &[(OwnSetting, String)],
+        reach: Reach,
     ) -> Result<(), End> {
+        let (startup, view): (_, fn(&Reported) -> Reported) = match reach {
+            Reach::All => (startup, Reported::clone),
+            Reach::Standbys(_) => (startup.with(READ_ONLY.0, READ_ONLY.1), Reported::as_read_only_endpoint),
+        };
+        let wishes = self.settings.wishes_of(own);
         let shared = self.worker.shared.clone();
         let (database, user) = (self.identity.database().clone(), self.identity.user().clone());
         let term = shared.snapshot().term;
         let mode = self.settings.mode_of(&database, &user);
         // There is one identity for each database and user, and it lives as long as any of its statements.
         let scope = Arc::as_ptr(&self.identity).addr() as u64;
+        let begin = |startup, told| {
+            let mut session = Session::new(mode, startup, told).of(scope);
+            session.wish(wishes);
+            match reach {
+                Reach::All => session,
+                Reach::Standbys(elsewhere) => session.for_reads(elsewhere),
+            }
+        };
         let reported = match shared.greetings.get(term, &database, &user, &startup) {
             Some(known) => {
-                self.session = Session::new(mode, known.startup, known.reported.clone()).of(scope);
-                known.reported
+                let told = view(&known.reported);
+                self.session = begin(known.startup, told.clone());
+                told
             }
             None => {
                 let startup = Arc::new(startup);
-                self.session = Session::new(mode, startup.clone(), Reported::default()).of(scope);
+                self.session = begin(startup.clone(), Reported::default());
                 let reported = self.ask_for_greeting().await?;
-                self.session.greet(reported.clone());
-                shared.greetings.put(term, &database, &user, startup, reported.clone());
-                reported
+                let told = view(&reported);
+                self.session.greet(told.clone());
+                shared.greetings.put(term, &database, &user, startup, reported);
+                told
             }
         };
-        self.session.wish(self.settings.wishes_of(own));
         if shared.gate().is_guarded() {
             self.session.be_strict();
         }
@@ -397,10 +415,18 @@ impl ClientTask {
             )));
         };
         let reported = server.state.all_reported().as_endpoint();
-        self.release_if_free();
+        if self.session.wants_standby() {
+            // It was for this only.
+            self.release();
+        } else {
+            self.release_if_free();
+        }
         Ok(reported)
     }
 }
+
+/// What sessions begin with that reach standbys only: where the primary serves for want of one, it takes no writes.
+const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 /// Sends a cancel to the server that works for the client with this key, if any.
 async fn cancel(worker: &Arc<Worker>, pid: i32, key: &[u8]) {
@@ -427,7 +453,7 @@ fn random(mock_secret: [u8; 32]) -> Result<LoginRandom, Failure> {
 }
 
 /// Takes what the kernel says of a new TCP connection.
-pub fn incoming_tcp(tcp: TcpStream, address: IpAddr) -> Incoming {
+pub fn incoming_tcp(tcp: TcpStream, address: IpAddr, reach: Reach) -> Incoming {
     let _ = crate::pool::prepare_tcp(&tcp);
-    Incoming::new(tcp.into(), Some(address))
+    Incoming::new(tcp.into(), Some(address), reach)
 }

@@ -48,7 +48,16 @@ pub enum StartError {
 pub struct Proxy {
     shared: Arc<Shared>,
     /// Empty once no more clients are taken.
-    listeners: Mutex<Vec<Listener>>,
+    listeners: Mutex<Vec<(Listener, Reach)>>,
+}
+
+/// Which nodes the clients of an address reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All.
+    All,
+    /// Standbys only. The hint says where writes can be sent.
+    Standbys(Arc<str>),
 }
 
 enum Listener {
@@ -98,7 +107,7 @@ impl Proxy {
         topology: Topology,
     ) -> Result<Self, StartError> {
         let tls = settings.tls.as_ref().map(ClientTls::load).transpose()?;
-        let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+        let listeners = open_all(&settings)?;
         let mut mock_secret = [0; 32];
         getrandom::fill(&mut mock_secret).map_err(|error| StartError::Random(error.to_string()))?;
         let nodes = topology.snapshot.load().nodes.len();
@@ -128,7 +137,7 @@ impl Proxy {
 
     /// Returns the addresses listened on: a port that was configured as 0 is filled in.
     pub fn addresses(&self) -> Vec<Listen> {
-        let address = |listener: &Listener| match listener {
+        let address = |(listener, _): &(Listener, Reach)| match listener {
             Listener::Tcp(tcp) => tcp.local_addr().ok().map(Listen::Tcp),
             Listener::Unix(_, path) => Some(Listen::Unix(path.clone())),
         };
@@ -143,14 +152,15 @@ impl Proxy {
         }
         let mut accepting = tokio::task::JoinSet::new();
         for listener in &*self.listeners() {
+            let (listener, reach) = listener;
             match listener {
                 Listener::Tcp(tcp) => {
                     let tcp = TcpListener::from_std(tcp.try_clone()?)?;
-                    accepting.spawn(accept_tcp(tcp, worker.clone()));
+                    accepting.spawn(accept_tcp(tcp, reach.clone(), worker.clone()));
                 }
                 Listener::Unix(unix, _) => {
                     let unix = UnixListener::from_std(unix.try_clone()?)?;
-                    accepting.spawn(accept_unix(unix, worker.clone()));
+                    accepting.spawn(accept_unix(unix, reach.clone(), worker.clone()));
                 }
             }
         }
@@ -162,7 +172,7 @@ impl Proxy {
         Ok(())
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+    fn listeners(&self) -> MutexGuard<'_, Vec<(Listener, Reach)>> {
         self.listeners.lock().expect("no panic happens under this lock")
     }
 }
@@ -209,6 +219,31 @@ impl Shared {
     }
 }
 
+/// Opens all sockets. Clients of those for reads only are told of the first one that takes writes.
+fn open_all(settings: &Settings) -> Result<Vec<(Listener, Reach)>, StartError> {
+    let mut listeners: Vec<(Listener, Reach)> = Vec::new();
+    for place in &settings.listen {
+        listeners.push((listen(place)?, Reach::All));
+    }
+    let elsewhere = match listeners.first() {
+        Some((Listener::Tcp(tcp), _)) => match tcp.local_addr() {
+            Ok(address) => {
+                format!("This address reaches standbys only; port {} takes writes.", address.port())
+            }
+            Err(_) => "This address reaches standbys only.".to_owned(),
+        },
+        Some((Listener::Unix(_, path), _)) => {
+            format!("This address reaches standbys only; {} takes writes.", path.display())
+        }
+        None => "This address reaches standbys only.".to_owned(),
+    };
+    let reach = Reach::Standbys(elsewhere.into());
+    for place in &settings.listen_read_only {
+        listeners.push((listen(place)?, reach.clone()));
+    }
+    Ok(listeners)
+}
+
 fn listen(address: &Listen) -> Result<Listener, StartError> {
     let failed = |error| StartError::Listen { address: address.to_string(), error };
     match address {
@@ -243,19 +278,19 @@ fn remove_stale_socket(path: &std::path::Path) {
     }
 }
 
-async fn accept_tcp(listener: TcpListener, worker: Arc<Worker>) {
+async fn accept_tcp(listener: TcpListener, reach: Reach, worker: Arc<Worker>) {
     loop {
         match listener.accept().await {
-            Ok((tcp, address)) => welcome(incoming_tcp(tcp, address.ip()), &worker),
+            Ok((tcp, address)) => welcome(incoming_tcp(tcp, address.ip(), reach.clone()), &worker),
             Err(error) => pause_after(error).await,
         }
     }
 }
 
-async fn accept_unix(listener: UnixListener, worker: Arc<Worker>) {
+async fn accept_unix(listener: UnixListener, reach: Reach, worker: Arc<Worker>) {
     loop {
         match listener.accept().await {
-            Ok((unix, _)) => welcome(Incoming::new(unix.into(), None), &worker),
+            Ok((unix, _)) => welcome(Incoming::new(unix.into(), None, reach.clone()), &worker),
             Err(error) => pause_after(error).await,
         }
     }

@@ -34,6 +34,8 @@ impl std::fmt::Display for Listen {
 pub struct Settings {
     /// Where clients connect.
     pub listen: Vec<Listen>,
+    /// Where clients connect that reach standbys only.
+    pub listen_read_only: Vec<Listen>,
     /// Most clients at a time, logged in or about to. 10,000.
     pub max_clients: usize,
     /// Most connections that have not logged in yet; with more, the oldest is closed. 1000.

@@ -1,7 +1,7 @@
 //! Statement to target and reason.
 
 use super::Route;
-use crate::sql::{Hint, NeedsPrimary};
+use crate::sql::{Hint, Modes, NeedsPrimary};
 
 /// Which kind of node a request may run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +37,19 @@ pub enum Reason {
     Hint,
     /// `bellwether.route` asks for the node.
     Setting,
+    /// The beginning of a transaction, which waits for the first statement that needs a server.
+    Held,
+    /// A READ ONLY transaction, of statements that a standby answers as the primary does.
+    ReadOnly,
+    /// A transaction that may write.
+    ReadWrite,
+    /// The client came by the read-only endpoint.
+    Endpoint,
 }
 
 impl Reason {
     /// All reasons with the names they are counted under, at the index [`index`](Self::index) returns.
-    pub const NAMES: [&'static str; 30] = [
+    pub const NAMES: [&'static str; 34] = [
         "plain_read",
         "unparsed",
         "writes",
@@ -72,6 +80,10 @@ impl Reason {
         "asked_read",
         "hint",
         "setting",
+        "held",
+        "read_only",
+        "read_write",
+        "endpoint",
     ];
 
     /// Returns the place of this reason's name in [`NAMES`](Self::NAMES).
@@ -90,12 +102,21 @@ impl Reason {
             Reason::AskedRead => BEHIND + 6,
             Reason::Hint => BEHIND + 7,
             Reason::Setting => BEHIND + 8,
+            Reason::Held => BEHIND + 9,
+            Reason::ReadOnly => BEHIND + 10,
+            Reason::ReadWrite => BEHIND + 11,
+            Reason::Endpoint => BEHIND + 12,
         }
     }
 
     /// Returns the name this reason is counted under.
     pub fn name(self) -> &'static str {
         Self::NAMES[self.index()]
+    }
+
+    /// Tells whether the client asked for the node.
+    pub fn is_wish(self) -> bool {
+        matches!(self, Reason::Hint | Reason::Setting | Reason::Endpoint)
     }
 
     /// Tells whether what is routed for this reason is proven to be a plain read: it leaves nothing behind, and may be
@@ -110,7 +131,7 @@ impl Reason {
 pub struct Asked {
     /// Kind of node.
     pub target: Target,
-    /// Who asks: [`Reason::Hint`] or [`Reason::Setting`].
+    /// Who asks: [`Reason::Hint`], [`Reason::Setting`] or [`Reason::Endpoint`].
     pub by: Reason,
 }
 
@@ -129,6 +150,12 @@ impl Asked {
         };
         let hint = by_hint.map(|target| Asked { target, by: Reason::Hint });
         hint.or(by_setting.map(|target| Asked { target, by: Reason::Setting }))
+    }
+
+    /// Tells whether a transaction of these modes can go where it is asked to: those that no standby takes go to the
+    /// primary, unless the client has come where there is none.
+    pub fn suits(self, modes: Modes) -> bool {
+        self.target == Target::Primary || self.by == Reason::Endpoint || modes.suit_a_standby()
     }
 
     /// Returns the need of what goes where it is asked to without being looked at.
@@ -182,6 +209,7 @@ mod tests {
         assert_eq!(Reason::SplitOff.name(), "split_off");
         assert_eq!(Reason::RecoveryConflict.name(), "recovery_conflict");
         assert_eq!(Reason::Setting.name(), "setting");
+        assert_eq!(Reason::ReadWrite.name(), "read_write");
     }
 
     #[test]

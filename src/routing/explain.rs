@@ -108,6 +108,14 @@ impl Reason {
             }
             Reason::Hint => "A comment in it asks for the node (/* bellwether: ... */).",
             Reason::Setting => "bellwether.route asks for the node.",
+            Reason::Held => {
+                "It begins a transaction, whose node is chosen for the first statement that needs one."
+            }
+            Reason::ReadOnly => {
+                "It is a READ ONLY transaction, and a standby answers it as the primary does."
+            }
+            Reason::Endpoint => "The client came by the read-only endpoint (listen_read_only).",
+            Reason::ReadWrite => "Its transaction may write.",
         }
     }
 }

@@ -9,6 +9,7 @@ use super::frontend::next_message;
 use super::machine::{Context, PoolMode, Session};
 use super::outbox::Outbox;
 use super::statements::{Named, Statement};
+use crate::wire::backend::TransactionStatus;
 use crate::wire::frame::HEAD;
 use crate::wire::frontend::{self, Target, tag};
 use crate::wire::write;
@@ -28,7 +29,8 @@ impl Session {
         to_client: &mut Outbox,
     ) -> Option<usize> {
         let settled = self.pipeline.is_empty() && !self.group_open && !self.unsettled;
-        if !settled || self.attached || self.mode == PoolMode::Session {
+        let failed = self.status == TransactionStatus::Failed;
+        if failed || !settled || self.attached || self.mode == PoolMode::Session {
             return None;
         }
         let generation = context.schema_generation;
@@ -47,7 +49,7 @@ impl Session {
             };
             to_client.write(&[]).extend_from_slice(answer);
         }
-        write::ready_for_query(to_client.write(&[]), b'I');
+        write::ready_for_query(to_client.write(&[]), self.status.byte());
         Some(length)
     }
 

@@ -83,21 +83,24 @@ impl Session {
                 Ok(work) => self.carry_out(&work, place, &answer, out),
                 Err(error) => {
                     self.parameters.own.rollback();
+                    self.fail_held();
                     error.write(out);
                     break;
                 }
             }
         }
-        self.parameters.own.commit();
+        if self.status == TransactionStatus::Idle {
+            self.parameters.own.commit();
+        }
         self.remove_name(b"");
-        write::ready_for_query(out, b'I');
+        write::ready_for_query(out, self.status.byte());
         Ok(head.total)
     }
 
     /// Tells whether a Query for which there is no server may be answered without one.
     pub(super) fn may_answer_alone(&self) -> bool {
         let settled = self.pipeline.is_empty() && !self.group_open && !self.unsettled;
-        settled && !self.attached && self.status == TransactionStatus::Idle
+        settled && !self.attached && self.status != TransactionStatus::Failed
     }
 
     /// Writes the whole answer to one statement.
@@ -105,7 +108,7 @@ impl Session {
         self.follow_own(work);
         match work {
             Work::Change { local, column: None, .. } => {
-                if *local && answer.class.statements.len() == 1 {
+                if *local && answer.class.statements.len() == 1 && !self.holds() {
                     set_local_outside().write_notice(out);
                 }
             }
@@ -259,7 +262,9 @@ impl Session {
         if self.mode == PoolMode::Session {
             say("keeps one server by its pool mode".into());
         }
-        if self.status != TransactionStatus::Idle {
+        if self.holds() {
+            say("in a transaction that waits for its first statement that needs a server".into());
+        } else if self.status != TransactionStatus::Idle {
             let standby = self.routed.is_some_and(|need| need.target == Target::Standby);
             let node = if standby { "a standby" } else { "the primary" };
             say(format!("in a transaction on {node}; its statements stay there"));

@@ -275,8 +275,15 @@ impl Session {
     /// ReadyForQuery; returns whether the checkout may end with it.
     fn ready(&mut self, body: &[u8], server: &mut ServerState) -> Result<bool, BackendStep> {
         self.expect(&[Request::Query, Request::FunctionCall, Request::Sync])?;
-        self.status = TransactionStatus::read(body).map_err(|error| violation(&error.to_string()))?;
+        let status = TransactionStatus::read(body).map_err(|error| violation(&error.to_string()))?;
         let Some(entry) = self.pipeline.pop() else { return Ok(false) };
+        if entry.internal == Some(Internal::Begin) {
+            // The client was told before.
+            self.busy &= !self.pipeline.is_empty();
+            let begun = status == TransactionStatus::InTransaction;
+            return if begun { Ok(false) } else { Err(violation("no transaction has begun")) };
+        }
+        self.status = status;
         self.may_have_begun = false;
         self.doubted = false;
         self.group_open = self.pipeline.holds_group();
@@ -317,6 +324,7 @@ impl Session {
                 self.suspected = SessionState::NONE;
                 self.busy = false;
             }
+            Some(Internal::Begin) => {}
             Some(Internal::Reapply) => self.busy = false,
             Some(Internal::Helper | Internal::Parting | Internal::Failing) => {
                 self.busy &= !self.pipeline.is_empty();

@@ -14,7 +14,8 @@ use crate::pg::SqlState;
 use crate::sql::{SessionState, Shape};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::{ErrorFields, PgError, Severity};
-use crate::wire::frame::Head;
+use crate::wire::frame::{HEAD, Head};
+use crate::wire::write;
 
 impl Session {
     /// ErrorResponse, or the beginning of a long one; returns whether the client gets it as it is.
@@ -39,7 +40,10 @@ impl Session {
         let shape = if request == Request::Execute { self.shape } else { head.shape };
         match internal {
             Some(Internal::Settings | Internal::Reapply) => return Err(cannot_apply(&fields)),
-            Some(Internal::Parting) => return Err(BackendStep::Lost(Some(fields.to_error()))),
+            // What comes behind a BEGIN that failed would be a transaction of its own.
+            Some(Internal::Parting | Internal::Begin) => {
+                return Err(BackendStep::Lost(Some(fields.to_error())));
+            }
             Some(Internal::Probe) => {
                 // Not known, so everything is taken to be there until a statement may have cleared it.
                 self.pinned = self.pinned.union(pins::ASKABLE);
@@ -82,9 +86,33 @@ impl Session {
                 if tell && let Some(code) = fields.code {
                     self.errors.note(Origin::Server, code);
                 }
-                Ok(tell)
+                Ok(tell && !self.tell_with_hint(&fields, body, message, input, to_client))
             }
         }
+    }
+
+    /// Passes a server's error on with a hint of ours behind its fields, where there is one to give; tells whether it did.
+    fn tell_with_hint(
+        &mut self,
+        fields: &ErrorFields<'_>,
+        body: &[u8],
+        message: Head,
+        input: &[u8],
+        to_client: &mut Outbox,
+    ) -> bool {
+        let Some(hint) = self.hint_for(fields) else { return false };
+        let Some(whole) = body.strip_suffix(b"\0").filter(|_| body.len() + HEAD == message.total) else {
+            return false;
+        };
+        self.only_fabricated = false;
+        self.replay.answered(to_client.len());
+        write::message(to_client.write(input), b'E', |out| {
+            out.extend_from_slice(whole);
+            out.push(b'H');
+            out.extend_from_slice(hint.as_bytes());
+            out.extend_from_slice(&[0, 0]);
+        });
+        true
     }
 
     /// Forgets the request that failed and those the server skips with it.

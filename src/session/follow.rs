@@ -1,6 +1,7 @@
 //! What a completed statement did to the session: transaction, settings, prepared statements, pins.
 
-use super::machine::{Session, changes_parsing};
+use super::environment::changes_parsing;
+use super::machine::Session;
 use super::parameters::Followed;
 use super::pins;
 use super::pipeline::Request;

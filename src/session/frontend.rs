@@ -10,7 +10,7 @@ use super::server::ServerState;
 use super::shapes::Ask;
 use crate::pg::SqlState;
 use crate::routing::Reason;
-use crate::sql::Classified;
+use crate::sql::{Classified, NeedsPrimary};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
 use crate::wire::frame::{HEAD, Head, Malformed};
@@ -34,6 +34,8 @@ pub(super) struct Turn<'a, 'c> {
     pub to_server: &'a mut Outbox,
     /// What a Query is, once that was looked at.
     pub class: Option<Arc<Classified>>,
+    /// Something else was sent in its place, so the rest of it goes nowhere.
+    pub refused: bool,
 }
 
 impl<'a> Turn<'a, '_> {
@@ -73,6 +75,7 @@ impl Session {
         to_server: &mut Outbox,
         to_client: &mut Outbox,
     ) -> (usize, FrontendStep) {
+        self.tell_version(to_client);
         let mut at = 0;
         loop {
             if self.passing > 0 {
@@ -118,6 +121,10 @@ impl Session {
                             Err(step) => (at, step),
                         }
                     }
+                    Ok(Some(need)) if need.reason == Reason::Held => {
+                        at += self.hold(head, &input[at..], context, to_client);
+                        continue;
+                    }
                     Ok(Some(need)) => {
                         self.routed = Some(need);
                         (at, FrontendStep::NeedServer(need))
@@ -140,7 +147,8 @@ impl Session {
                     continue;
                 }
             }
-            let mut turn = Turn { input, place: at..end, head, server, context, to_server, class: None };
+            let mut turn =
+                Turn { input, place: at..end, head, server, context, to_server, class: None, refused: false };
             match self.must_ask_shape(&mut turn) {
                 Ask::No => {}
                 Ask::More => return (at, FrontendStep::NeedInput),
@@ -152,7 +160,7 @@ impl Session {
             if let Err(error) = self.message(&mut turn, to_client) {
                 return (at, FrontendStep::Violation(violation(error)));
             }
-            self.discarding = false;
+            self.discarding = turn.refused;
             self.passing = head.total - (end - at);
             at = end;
         }
@@ -291,6 +299,10 @@ impl Session {
                 turn.to_server.pass(turn.input, turn.place.clone());
             }
             tag::FUNCTION_CALL => {
+                if let Some(error) = self.unfit_for(Err(NeedsPrimary::Function), turn) {
+                    self.refuse_round(turn, error);
+                    return Ok(());
+                }
                 self.ran_unseen = true;
                 self.send_round(turn, Entry::forward(Request::FunctionCall, self.copies_ended));
             }

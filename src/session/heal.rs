@@ -63,7 +63,7 @@ impl Session {
         // What asked for a standby is meant to be refused there.
         let proven = self.routed.is_some_and(|need| need.reason == Reason::PlainRead);
         let healing = cause(fields).filter(|_| proven)?;
-        (!self.is_read_only() || !healing.is_lasting()).then_some(healing)
+        (!self.reads_only() || !healing.is_lasting()).then_some(healing)
     }
 
     /// Notes what failed, for the catalog to learn.
@@ -76,11 +76,6 @@ impl Session {
     /// Takes the shape that a standby has refused, for [`Catalog::learn`](crate::sql::Catalog::learn).
     pub fn take_learned(&mut self) -> Option<Shape> {
         self.learned.take()
-    }
-
-    /// Tells whether the client wants writes to be refused.
-    fn is_read_only(&self) -> bool {
-        self.settings().get("default_transaction_read_only").is_some_and(|value| !is_off(value))
     }
 }
 
@@ -100,7 +95,7 @@ fn cause(fields: &ErrorFields<'_>) -> Option<Healing> {
 }
 
 /// Reads a boolean setting as PostgreSQL does, as far as "no" goes.
-fn is_off(value: &str) -> bool {
+pub(super) fn is_off(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     value == "0"
         || value == "off"

@@ -11,6 +11,7 @@ use super::pipeline::{Entry, Internal};
 use super::sequences::Sequences;
 use super::server::ServerState;
 use crate::pg::SqlState;
+use crate::routing::{Need, Target};
 use crate::sql::SessionState;
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::{PgError, Severity};
@@ -126,8 +127,9 @@ impl Session {
     pub fn take_requests_back(&mut self, input: &[u8], to_client: &mut Outbox) -> Option<Vec<u8>> {
         let left = !self.pinned.union(self.suspected).is_empty();
         let held = self.status != TransactionStatus::Idle || left || self.mode == PoolMode::Session;
-        // What is not proven may have done something outside of the database.
-        let proven = self.routed.is_some_and(|need| need.reason.is_proof());
+        // What only asked for a standby may have done something outside of the database.
+        let asked = |need: Need| need.target == Target::Standby && need.reason.is_wish();
+        let proven = !self.routed.is_some_and(asked);
         if held || !proven || self.passing > 0 || self.answering.bytes > 0 {
             return None;
         }

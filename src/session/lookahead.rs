@@ -6,7 +6,7 @@ use super::frontend::{WHOLE_MESSAGE, next_message};
 use super::heal::Healing;
 use super::machine::{Context, PoolMode, Session};
 use crate::routing::{self, Asked, Need, Reason, Target};
-use crate::sql::{Classified, NeedsPrimary};
+use crate::sql::{Classified, Modes, NeedsPrimary, SearchPath};
 use crate::wire::frame::{HEAD, Head, Malformed};
 use crate::wire::frontend::{self, tag};
 
@@ -30,6 +30,10 @@ impl Session {
         match input.first() {
             Some(&tag::QUERY) => self.route_query(input, context).map(Some),
             Some(&tag::FUNCTION_CALL) => Ok(Some(self.unseen(Reason::FunctionCall))),
+            // For a transaction that may write there is nothing to look at.
+            _ if self.holds() && self.route_held(Ok(()), None).target == Target::Primary => {
+                Ok(Some(self.route_held(Ok(()), None)))
+            }
             _ => self.route_group(input, context),
         }
     }
@@ -53,38 +57,72 @@ impl Session {
             return Ok(Some(true));
         }
         let need = self.route(input, context)?;
-        Ok(need.map(|need| need.target == Target::Standby))
+        // A transaction is held back when the standby has been given back.
+        Ok(need.map(|need| need.target == Target::Standby && need.reason != Reason::ReadOnly))
     }
 
     /// Tells whether transactions are serializable by default, which a standby refuses.
-    fn wants_serializable(&self) -> bool {
+    pub(super) fn wants_serializable(&self) -> bool {
         let isolation = self.settings().get("default_transaction_isolation");
         isolation.is_some_and(|isolation| isolation.eq_ignore_ascii_case("serializable"))
     }
 
-    /// Decides for one text by what the catalog of the database says of it.
-    fn judge(&mut self, class: &Classified, context: &mut Context<'_>) -> Need {
+    /// Returns the search path of the session.
+    pub(super) fn search_path(&mut self, context: &mut Context<'_>) -> Arc<SearchPath> {
         let settings = self.parameters.current();
         // The map is shared with what is kept here, so that a change makes another one.
-        if !self.path.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, settings)) {
-            let path = context.paths.get(settings.get("search_path"));
-            self.path = Some((settings.clone(), path));
+        match &self.path {
+            Some((of, path)) if Arc::ptr_eq(of, settings) => path.clone(),
+            _ => {
+                let path = context.paths.get(settings.get("search_path"));
+                self.path = Some((settings.clone(), path.clone()));
+                path
+            }
         }
-        let judgement = match &self.path {
-            Some((_, path)) => class.judge(context.catalog, path),
-            None => Err(NeedsPrimary::NoCatalog),
-        };
-        let asked = Asked::new(class.hint, self.wishes().route);
+    }
+
+    /// Decides for one text by what the catalog of the database says of it. `block` tells that it stands in a READ ONLY
+    /// transaction that begins with the same requests, or begins one.
+    fn judge(&mut self, class: &Classified, block: bool, context: &mut Context<'_>) -> Need {
+        if self.holds() {
+            let judged = self.judge_within(class, context);
+            return self.route_held(judged, class.hint);
+        }
+        let modes = class.transaction_modes();
+        // What a standby does not take is not asked for there.
+        let asked = self.asked(class.hint).filter(|asked| asked.suits(modes.unwrap_or_default()));
         match asked {
             None if !context.split => Need::primary(Reason::SplitOff),
+            None if block || self.is_read_only(modes) => match self.judge_within(class, context) {
+                Ok(()) => Need { target: Target::Standby, reason: Reason::ReadOnly },
+                Err(needs) => Need::primary(Reason::Statement(needs)),
+            },
+            None if modes.is_some_and(|modes| modes.read_only.unwrap_or_else(|| self.reads_only())) => {
+                Need::primary(Reason::Statement(NeedsPrimary::SessionState))
+            }
+            None if modes.is_some() => Need::primary(Reason::ReadWrite),
             None if self.wants_serializable() => Need::primary(Reason::Statement(NeedsPrimary::SessionState)),
-            asked => routing::of_text(judgement, asked),
+            asked => {
+                let path = self.search_path(context);
+                routing::of_text(class.judge(context.catalog, &path), asked)
+            }
         }
+    }
+
+    /// Tells whether a transaction begun with `modes` is one for a standby.
+    fn is_read_only(&self, modes: Option<Modes>) -> bool {
+        modes.is_some_and(|modes| {
+            modes.read_only.unwrap_or_else(|| self.reads_only())
+                && !modes.serializable.unwrap_or_else(|| self.wants_serializable())
+        })
     }
 
     /// Decides for what cannot be looked at, and would need the primary for `reason`.
     fn unseen(&self, reason: Reason) -> Need {
-        Asked::new(None, self.wishes().route).map_or(Need::primary(reason), Asked::need)
+        if self.holds() {
+            return self.route_held(Err(NeedsPrimary::Unparsed), None);
+        }
+        self.asked(None).map_or(Need::primary(reason), Asked::need)
     }
 
     /// Tells whether `input` is one Query or one whole group, and proven to be a plain read.
@@ -114,7 +152,12 @@ impl Session {
                 if class.is_own() {
                     return Ok(Need { target: Target::Standby, reason: Reason::OwnAnswer });
                 }
-                Ok(self.judge(&class, context))
+                if self.may_hold(&class, head.total, context) {
+                    let read_only = self.is_read_only(class.transaction_modes());
+                    let target = if read_only { Target::Standby } else { Target::Primary };
+                    return Ok(Need { target, reason: Reason::Held });
+                }
+                Ok(self.judge(&class, false, context))
             }
             _ => Ok(self.unseen(Reason::Statement(NeedsPrimary::Unparsed))),
         }
@@ -123,6 +166,8 @@ impl Session {
     fn route_group(&mut self, input: &[u8], context: &mut Context<'_>) -> Result<Option<Need>, Malformed> {
         let mut parsed = Parsed::default();
         let mut reason = Reason::PlainRead;
+        // A READ ONLY transaction has begun in it.
+        let mut block = false;
         let mut at = 0;
         loop {
             let Some((head, end)) = next_message(input, at)? else {
@@ -137,17 +182,23 @@ impl Session {
                 tag::PARSE => {
                     let parse = frontend::parse(body)?;
                     let class = self.classify(parse.text, context);
-                    let need = self.judge(&class, context);
+                    let need = self.judge(&class, block, context);
                     parsed.add(parse.name, class);
                     Some(need)
                 }
-                tag::BIND => Some(self.route_bind(frontend::bind(body)?.statement, &parsed, context)),
+                tag::BIND => {
+                    let statement = frontend::bind(body)?.statement;
+                    Some(self.route_bind(statement, &parsed, &mut block, context))
+                }
                 tag::QUERY => {
                     let class = self.classify(frontend::query(body)?, context);
-                    Some(self.judge(&class, context))
+                    Some(self.judge(&class, block, context))
                 }
                 tag::FUNCTION_CALL => Some(self.unseen(Reason::FunctionCall)),
-                tag::FLUSH => Some(self.unseen(Reason::OpenGroup)),
+                // The client waits for answers before it goes on. What it says then in a READ ONLY transaction on a
+                // standby is looked at as it comes (`confine`).
+                tag::FLUSH if self.holds() => return Ok(Some(self.route_held(Ok(()), None))),
+                tag::FLUSH => return Ok(Some(self.unseen(Reason::OpenGroup))),
                 // Only looked at so that what is malformed is refused at once.
                 tag::DESCRIBE | tag::CLOSE => frontend::target(body).map(|_| None)?,
                 tag::EXECUTE => frontend::execute(body).map(|_| None)?,
@@ -166,11 +217,21 @@ impl Session {
         }
     }
 
-    fn route_bind(&mut self, statement: &[u8], parsed: &Parsed<'_>, context: &mut Context<'_>) -> Need {
+    fn route_bind(
+        &mut self,
+        statement: &[u8],
+        parsed: &Parsed<'_>,
+        block: &mut bool,
+        context: &mut Context<'_>,
+    ) -> Need {
         let in_group = parsed.find(statement);
         let class = in_group.or_else(|| self.statements.get(statement).map(|named| &named.statement.class));
         match class.cloned() {
-            Some(class) => self.judge(&class, context),
+            Some(class) => {
+                let need = self.judge(&class, *block, context);
+                *block |= self.is_read_only(class.transaction_modes());
+                need
+            }
             None => self.unseen(Reason::Statement(NeedsPrimary::Unparsed)),
         }
     }

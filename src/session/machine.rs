@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use super::answers::Question;
 use super::bereft::Bereft;
+use super::environment::environment;
 use super::errors::Errors;
 use super::heal::Healing;
+use super::hold::Held;
 use super::outbox::Outbox;
 use super::own::Own;
 use super::parameters::{Parameters, Settings};
@@ -195,6 +197,14 @@ pub struct Session {
     pub(super) heard: Option<Box<str>>,
     /// How many hints could not be followed.
     pub(super) bad_hints: u32,
+    /// How many requests were refused on a standby.
+    pub(super) refused_on_standby: u32,
+    /// The transaction that no server knows of yet.
+    pub(super) held: Held,
+    /// What the primary's version is now, to be told to the client.
+    pub(super) new_version: Option<Box<str>>,
+    /// On the read-only endpoint: where writes can be sent, as a hint.
+    pub(super) reads_elsewhere: Option<Arc<str>>,
 }
 
 /// How far a COPY from the client may have come.
@@ -276,6 +286,10 @@ impl Session {
             bereft: None,
             heard: None,
             bad_hints: 0,
+            refused_on_standby: 0,
+            held: Held::default(),
+            new_version: None,
+            reads_elsewhere: None,
         }
     }
 
@@ -310,7 +324,9 @@ impl Session {
                 None => server.applied = self.parameters.current().clone(),
             }
         }
+        self.note_version(server);
         self.fail_like_client(to_server);
+        self.send_held(server, to_server);
     }
 
     /// Sends a Query of our own; the client waits for it.
@@ -431,6 +447,11 @@ impl Session {
         std::mem::take(&mut self.bad_hints)
     }
 
+    /// Takes the number of requests that were refused on a standby.
+    pub fn take_refused_on_standby(&mut self) -> u32 {
+        std::mem::take(&mut self.refused_on_standby)
+    }
+
     /// Takes the client's messages that are to be shown to [`frontend`](Self::frontend) again.
     pub fn take_replay(&mut self) -> Vec<u8> {
         self.replay.take()
@@ -456,41 +477,6 @@ impl Session {
     pub fn pin_names(&self) -> impl Iterator<Item = &'static str> {
         pins::names(self.pinned)
     }
-}
-
-/// Settings under which a text may be parsed to something else: how names are found, how strings end, and how the
-/// literals in it are read, which PostgreSQL does once, when the statement is prepared.
-const PARSING: [&str; 13] = [
-    "array_nulls",
-    "backslash_quote",
-    "client_encoding",
-    "datestyle",
-    "intervalstyle",
-    "lc_monetary",
-    "role",
-    "search_path",
-    "session_authorization",
-    "standard_conforming_strings",
-    "timezone",
-    "transform_null_equals",
-    "xmloption",
-];
-
-/// Tells whether a text may be parsed to something else under another value of setting `name`.
-pub(super) fn changes_parsing(name: &str) -> bool {
-    PARSING.contains(&name)
-}
-
-/// Hashes the settings under which SQL text is parsed (FNV-1a). 0 when none of them differs from the server's.
-fn environment(settings: &Settings) -> u64 {
-    let mut hash = 0u64;
-    for (name, value) in settings.iter().filter(|(name, _)| changes_parsing(name)) {
-        for byte in name.bytes().chain([b'=']).chain(value.bytes()).chain([0]) {
-            hash = (if hash == 0 { 0xcbf2_9ce4_8422_2325 } else { hash } ^ u64::from(byte))
-                .wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    hash
 }
 
 /// Tells whether executing `statement` does anything the session must follow.

@@ -12,6 +12,9 @@ mod alone;
 mod answers;
 mod backend;
 mod bereft;
+mod confine;
+mod endpoint;
+mod environment;
 mod errors;
 #[doc(hidden)]
 pub mod exercise;
@@ -19,6 +22,7 @@ mod failure;
 mod follow;
 mod frontend;
 mod heal;
+mod hold;
 mod leave;
 mod lookahead;
 mod machine;

@@ -35,6 +35,13 @@ impl Settings {
         )
     }
 
+    /// Returns these settings with `name`, in lower case, at `value`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
     /// Returns the value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| &**value)

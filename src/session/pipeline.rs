@@ -59,6 +59,8 @@ pub enum Answer {
 /// What we asked for on our own behalf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Internal {
+    /// Begin the transaction that was held back.
+    Begin,
     /// Bring the server's settings to the session's.
     Settings,
     /// Set the startup values again after a RESET.

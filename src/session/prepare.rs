@@ -162,6 +162,12 @@ impl Session {
             return Ok(());
         }
         let (told, round) = (named.told, self.round);
+        if let Some(error) =
+            self.allows_writes(&statement.class).or_else(|| self.unfit(&statement.class, turn))
+        {
+            self.refuse(turn, error);
+            return Ok(());
+        }
         self.rely_on_shape(turn, told);
         let portal = class_that_matters(&statement).map(|class| Portal {
             bound: resolve_bound(&class, bind.rest),

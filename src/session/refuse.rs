@@ -18,6 +18,7 @@ impl Session {
     pub fn refuse_request(&mut self, input: &[u8], error: &PgError, to_client: &mut Outbox) -> usize {
         debug_assert!(!self.attached);
         error.write(to_client.write(&[]));
+        self.fail_held();
         let Ok(Some((head, end))) = next_message(input, 0) else { return 0 };
         if !matches!(head.tag, tag::QUERY | tag::FUNCTION_CALL) {
             self.skipping = true;

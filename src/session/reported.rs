@@ -63,6 +63,18 @@ impl Reported {
         }
         view
     }
+
+    /// Returns the view of the read-only endpoint: one virtual standby, whichever node serves.
+    pub fn as_read_only_endpoint(&self) -> Reported {
+        let mut view = self.clone();
+        for name in ["in_hot_standby", "default_transaction_read_only"] {
+            // Servers before version 14 report neither.
+            if view.get(name).is_some() {
+                view.set(name, "on");
+            }
+        }
+        view
+    }
 }
 
 /// Tells whether a changed `name` concerns the client, or only the node that serves it.
@@ -90,6 +102,11 @@ mod tests {
         let view = standby.as_endpoint();
         assert_eq!(view.get("in_hot_standby"), Some("off"));
         assert_eq!(view.get("TimeZone"), Some("UTC"));
+        let reads = view.as_read_only_endpoint();
+        assert_eq!(
+            (reads.get("in_hot_standby"), reads.get("default_transaction_read_only")),
+            (Some("on"), None)
+        );
         assert!(!concerns_client("in_hot_standby"));
         assert!(concerns_client("TimeZone"));
     }

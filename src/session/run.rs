@@ -1,9 +1,10 @@
 //! Query and Execute: the requests that carry statements out.
 
+use super::environment::changes_parsing;
 use super::frontend::{Turn, unparsed};
-use super::machine::{Session, changes_parsing, matters};
+use super::machine::{Session, matters};
 use super::pipeline::{Entry, Internal, Renamed, Request};
-use crate::sql::{Classified, Discard, Effects, Hint, Prepared, SessionState, SettingChange};
+use crate::sql::{Classified, Discard, Effects, Hint, NeedsPrimary, Prepared, SessionState, SettingChange};
 use crate::wire::frame::Malformed;
 use crate::wire::frontend;
 use crate::wire::write;
@@ -18,10 +19,17 @@ impl Session {
             let class = turn.class.take().unwrap_or_else(|| self.classify(text, turn.context));
             shape = class.shape();
             self.count_hint(&class);
+            if self.refuses_round(&class, turn) {
+                return Ok(());
+            }
             self.before_sequences(&class, turn, within);
             self.note_dropped_database(&class);
             matters(&class).then_some(class)
         } else {
+            if let Some(error) = self.unfit_for(Err(NeedsPrimary::Unparsed), turn) {
+                self.refuse_round(turn, error);
+                return Ok(());
+            }
             // Too long to be read: it may have changed any setting.
             self.pinned = self.pinned.union(SessionState::UNTRACKED_SETTING);
             Some(unparsed().into())

@@ -23,14 +23,17 @@ fn read(text: &[u8], standard_conforming_strings: bool) -> Classified {
     // Several statements in one Query message are one transaction: one that needs the primary takes all there.
     let plain_read = statements.iter().find_map(|found| found.reason).map_or(Ok(()), Err);
     let firm = statements.iter().any(|found| found.firm);
+    let within = statements.iter().find_map(|found| found.within.reason).map_or(Ok(()), Err);
+    let within = (within, statements.iter().any(|found| found.within.firm));
     let (effects, uses): (Vec<Effects>, Vec<Collector>) =
         statements.into_iter().map(|Findings { effects, uses, .. }| (effects, uses)).unzip();
     // Where the answer is settled the names are of no more use.
-    let uses = if firm { Uses::default() } else { Collector::finish(uses) };
+    let uses = if firm && within.1 { Uses::default() } else { Collector::finish(uses) };
     Classified {
         statements: effects.into(),
         plain_read,
         firm,
+        within,
         uses,
         parsed: true,
         hint: None,
@@ -43,5 +46,12 @@ fn explains(text: &[u8], from: usize) -> Classified {
     let own = Own { place: 0..text.len(), act: OwnAct::ExplainRoute(text[from..].into()) };
     let effects = Effects { own: Some(Box::new(own)), ..Effects::default() };
     let statements = Box::new([effects]);
-    Classified { statements, plain_read: Ok(()), firm: false, parsed: true, ..Classified::unparsed() }
+    Classified {
+        statements,
+        plain_read: Ok(()),
+        firm: false,
+        within: (Ok(()), false),
+        parsed: true,
+        ..Classified::unparsed()
+    }
 }

@@ -17,7 +17,10 @@ pub struct Classified {
     pub plain_read: Result<(), NeedsPrimary>,
     /// Whether there is a reason that holds whatever the catalog says.
     pub firm: bool,
-    /// The names for the catalog to judge; empty when `firm`.
+    /// The same two for the text within a READ ONLY transaction, where control of the transaction, cursors, settings and
+    /// the like are as good on a standby: see [`Classified::judge_within`].
+    pub within: (Result<(), NeedsPrimary>, bool),
+    /// The names for the catalog to judge; empty when both are firm.
     pub uses: Uses,
     /// Whether the grammar took it. What it did not take goes to the primary unchanged, and afterwards the
     /// session is checked for state it may have left on the server.
@@ -33,12 +36,47 @@ impl Classified {
     /// `Ok` for a plain read. Without a catalog only what uses no name at all is one. Costs a few comparisons for a
     /// text that was judged before.
     pub fn judge(&self, catalog: Option<&Catalog>, path: &SearchPath) -> Result<(), NeedsPrimary> {
-        if self.firm || self.uses.is_empty() {
-            return self.plain_read;
+        self.judge_from((self.plain_read, self.firm), catalog, path)
+    }
+
+    /// Returns the same for a text within a READ ONLY transaction: `Ok` for what a standby answers as the primary does,
+    /// the writes, locks and INTO among the reasons being refused by both.
+    pub fn judge_within(&self, catalog: Option<&Catalog>, path: &SearchPath) -> Result<(), NeedsPrimary> {
+        self.judge_from(self.within, catalog, path)
+    }
+
+    fn judge_from(
+        &self,
+        (by_names, firm): (Result<(), NeedsPrimary>, bool),
+        catalog: Option<&Catalog>,
+        path: &SearchPath,
+    ) -> Result<(), NeedsPrimary> {
+        if firm || self.uses.is_empty() {
+            return by_names;
         }
-        let Some(catalog) = catalog else { return self.plain_read.and(Err(NeedsPrimary::NoCatalog)) };
+        let Some(catalog) = catalog else { return by_names.and(Err(NeedsPrimary::NoCatalog)) };
         self.judged.get_or(catalog.generation(), path.id(), || catalog.judge(&self.uses, path))?;
         if catalog.has_learned(self.shape()) { Err(NeedsPrimary::Learned) } else { Ok(()) }
+    }
+
+    /// Returns the modes of the transaction that the text is or begins: nothing stands in front of its BEGIN, and nothing
+    /// comes behind its end. `None` for all other texts.
+    pub fn transaction_modes(&self) -> Option<Modes> {
+        let (first, rest) = self.statements.split_first()?;
+        let Some(Transaction::Begin { modes, .. }) = &first.transaction else { return None };
+        let mut all = *modes;
+        for (place, effects) in rest.iter().enumerate() {
+            match effects.transaction {
+                Some(Transaction::Begin { .. }) => return None,
+                Some(Transaction::Commit { chain: false } | Transaction::Rollback { chain: false })
+                    if place + 1 < rest.len() =>
+                {
+                    return None;
+                }
+                _ => all = all.then(effects.modes.unwrap_or_default()),
+            }
+        }
+        Some(all)
     }
 
     /// Returns what a catalog may learn of it; `None` where no catalog is asked.
@@ -59,7 +97,13 @@ impl Classified {
     /// Returns a statement of no effect that is a plain read, for tests.
     #[cfg(test)]
     pub fn nothing() -> Classified {
-        Classified { plain_read: Ok(()), firm: false, parsed: true, ..Classified::unparsed() }
+        Classified {
+            plain_read: Ok(()),
+            firm: false,
+            within: (Ok(()), false),
+            parsed: true,
+            ..Classified::unparsed()
+        }
     }
 
     /// Returns the answer for a text that is not or cannot be read: nothing is known, the primary must take it.
@@ -68,6 +112,7 @@ impl Classified {
             statements: Box::default(),
             plain_read: Err(NeedsPrimary::Unparsed),
             firm: true,
+            within: (Err(NeedsPrimary::Unparsed), true),
             uses: Uses::default(),
             parsed: false,
             hint: None,
@@ -153,6 +198,8 @@ impl NeedsPrimary {
 pub struct Effects {
     /// Transaction control, if it is that.
     pub transaction: Option<Transaction>,
+    /// The modes that SET TRANSACTION names, if it is that. They end with the transaction.
+    pub modes: Option<Modes>,
     /// Settings it changes, in order.
     pub settings: Vec<SettingChange>,
     /// Use of SQL-level prepared statements, if it is that.
@@ -193,8 +240,10 @@ impl Effects {
 pub enum Transaction {
     /// BEGIN or START TRANSACTION.
     Begin {
-        /// `Some(true)` for READ ONLY, `Some(false)` for READ WRITE.
-        read_only: Option<bool>,
+        /// The modes it names.
+        modes: Modes,
+        /// Spelled START TRANSACTION.
+        start: bool,
     },
     /// COMMIT or END.
     Commit {
@@ -216,6 +265,31 @@ pub enum Transaction {
     PrepareTransaction,
     /// COMMIT PREPARED or ROLLBACK PREPARED: outside any block.
     FinishPrepared,
+}
+
+/// The modes of a transaction, as far as they are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Modes {
+    /// `Some(true)` for READ ONLY, `Some(false)` for READ WRITE.
+    pub read_only: Option<bool>,
+    /// Whether the isolation level is SERIALIZABLE.
+    pub serializable: Option<bool>,
+}
+
+impl Modes {
+    /// Tells whether a standby takes these modes: neither READ WRITE nor SERIALIZABLE.
+    pub fn suit_a_standby(self) -> bool {
+        self.read_only != Some(false) && self.serializable != Some(true)
+    }
+
+    /// Returns these modes with those of `later` on top.
+    #[must_use]
+    pub fn then(self, later: Modes) -> Modes {
+        Modes {
+            read_only: later.read_only.or(self.read_only),
+            serializable: later.serializable.or(self.serializable),
+        }
+    }
 }
 
 /// One change of a setting (GUC). Names are folded to lower case.
@@ -249,6 +323,18 @@ pub enum SettingChange {
         /// The third argument.
         local: bool,
     },
+}
+
+impl SettingChange {
+    /// Returns the name of the setting; `None` where there is no one name, or it is only known when it is bound.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            SettingChange::Set { name, .. }
+            | SettingChange::Reset { name, .. }
+            | SettingChange::SetFromBind { name: Ok(name), .. } => Some(name),
+            SettingChange::SetFromBind { .. } | SettingChange::ResetAll => None,
+        }
+    }
 }
 
 /// Statements about SQL-level prepared statements. Names as PostgreSQL folds them.

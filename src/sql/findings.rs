@@ -14,20 +14,32 @@ pub(super) struct Findings {
     pub reason: Option<NeedsPrimary>,
     /// Whether one of the reasons found holds whatever the catalog says.
     pub firm: bool,
+    /// The same two for the statement within a READ ONLY transaction.
+    pub within: Within,
     /// The names that only the catalog can judge.
     pub uses: Collector,
+}
+
+/// The gravest reason against a standby within a READ ONLY transaction, and whether it holds whatever the catalog says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Within {
+    pub reason: Option<NeedsPrimary>,
+    pub firm: bool,
 }
 
 impl Findings {
     /// Notes a reason why the statement needs the primary, whatever the catalog says. The gravest one stays, so
     /// that the answer does not depend on the order of the walk.
     pub fn needs_primary(&mut self, reason: NeedsPrimary) {
-        self.firm = true;
-        self.note(reason);
+        self.needs_primary_alone(reason);
+        self.within.firm = true;
+        note(&mut self.within.reason, reason);
     }
 
-    fn note(&mut self, reason: NeedsPrimary) {
-        self.reason = Some(self.reason.map_or(reason, |known| known.min(reason)));
+    /// Notes a reason why the statement needs the primary unless it is part of a READ ONLY transaction.
+    pub fn needs_primary_alone(&mut self, reason: NeedsPrimary) {
+        self.firm = true;
+        note(&mut self.reason, reason);
     }
 
     /// Notes that it is the proxy's own to answer. The place is filled in by who knows it.
@@ -112,10 +124,16 @@ impl Findings {
 
     fn take(&mut self, verdict: Verdict) {
         if let Some(reason) = verdict.reason {
-            self.note(reason);
+            note(&mut self.reason, reason);
+            note(&mut self.within.reason, reason);
             self.firm |= verdict.firm;
+            self.within.firm |= verdict.firm;
         }
         self.may_leave(verdict.may_leave);
         self.effects.may_clear |= verdict.may_clear;
     }
+}
+
+fn note(gravest: &mut Option<NeedsPrimary>, reason: NeedsPrimary) {
+    *gravest = Some(gravest.map_or(reason, |known| known.min(reason)));
 }

@@ -25,7 +25,7 @@ pub use builtins::plain_functions;
 pub use cache::{Classifier, Lookups};
 pub use catalog::{BadName, Catalog, Culprit, Facts, Kind, Lists, SearchPath, SearchPaths, Shape, facts};
 pub use effects::{
-    Classified, Discard, Effects, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,
+    Classified, Discard, Effects, Modes, NeedsPrimary, Prepared, SessionState, SettingChange, Transaction,
 };
 pub use encoding::hides_ascii;
 pub use explain::{Finding, explain};

@@ -5,6 +5,7 @@
 //! the input; ours asks the kind of every node, keeps its own stack, and takes what it does not know for code
 //! which cannot be seen.
 
+mod read_only;
 mod setting;
 mod tree;
 mod utility;

@@ -51,6 +51,7 @@ pub(super) struct Slots {
     pub(super) classification: usize,
     pub(super) settings_synced: usize,
     pub(super) hints_ignored: usize,
+    pub(super) refused_on_standby: usize,
     /// Number of routes, of rules.
     pub(super) routes: usize,
     pub(super) rules: usize,
@@ -156,6 +157,11 @@ pub(super) fn lay_out(names: &Names) -> (Table, Slots) {
         hints_ignored: table.counter(
             "hints_ignored",
             "Comments that look like a routing hint and cannot be followed.",
+            vec![],
+        ),
+        refused_on_standby: table.counter(
+            "refused_on_standby",
+            "Statements refused because their transaction or session is on a standby and they need the primary.",
             vec![],
         ),
         routes: names.routes.len(),

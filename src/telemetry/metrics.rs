@@ -291,6 +291,12 @@ impl Worker {
         self.cells.add(self.slots.hints_ignored, count);
     }
 
+    /// Statements were refused that need the primary.
+    #[cold]
+    pub fn refused_on_standby(&self, count: u64) {
+        self.cells.add(self.slots.refused_on_standby, count);
+    }
+
     /// A server's settings were brought to a session's.
     pub fn settings_synced(&self) {
         self.cells.add(self.slots.settings_synced, 1);

@@ -141,7 +141,7 @@ fn currval_is_the_sessions_own_or_an_error() {
     let insert = "INSERT INTO numbered (n) VALUES (1)";
     // The first question of all: the server it wrote on is free, though it is not the one used last.
     one.sql(insert);
-    other.sql("BEGIN");
+    other.sql("BEGIN; SELECT 1");
     two.sql("SELECT 1");
     other.sql("COMMIT");
     two.sql("SELECT 1");
@@ -173,7 +173,7 @@ fn currval_is_the_sessions_own_or_an_error() {
     one.sql(insert);
     two.sql(insert);
     assert_eq!(one.fails("SELECT currval('numbered_id_seq')").code, "55000");
-    one.sql("BEGIN");
+    one.sql("BEGIN; SELECT 1");
     one.send(
         &[raw::parse("", "SELECT lastval()"), raw::bind("", "", &[]), raw::execute("", 0), raw::sync()]
             .concat(),
@@ -216,7 +216,7 @@ struct Elsewhere {
 impl Elsewhere {
     fn run<T>(&mut self, client: &mut Raw, step: impl FnOnce(&mut Raw) -> T) -> T {
         if self.held {
-            self.other.sql("BEGIN");
+            self.other.sql("BEGIN; SELECT 1");
         }
         let result = step(client);
         if self.held {

@@ -19,13 +19,13 @@ fn sizes_waits_and_their_end() {
     );
     let mut oracle = story.direct("a", "postgres");
     let mut holders = [story.client(), story.client()];
-    holders.iter_mut().for_each(|holder| drop(holder.sql("BEGIN")));
+    holders.iter_mut().for_each(|holder| drop(holder.sql("BEGIN; SELECT 1")));
     backends(&mut oracle, "true", 2);
 
     // The third waits, then gets the reserve.
     let began = Instant::now();
     let mut third = story.client();
-    third.sql("BEGIN");
+    third.sql("BEGIN; SELECT 1");
     assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
     backends(&mut oracle, "true", 3);
 
@@ -40,7 +40,7 @@ fn sizes_waits_and_their_end() {
     third.sql("COMMIT");
     assert_eq!(fourth.sql("SELECT 4"), "4");
     // In a group of the extended protocol too.
-    third.sql("BEGIN");
+    third.sql("BEGIN; SELECT 1");
     let failed = fourth.execute("none", &[]);
     assert_eq!(
         (failed.failure.map(|failure| failure.code).as_deref(), failed.status),
@@ -63,7 +63,7 @@ fn sizes_waits_and_their_end() {
         holder.sql("SELECT 1");
         oracle.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'demo'") == "1"
     });
-    holder.sql("BEGIN");
+    holder.sql("BEGIN; SELECT 1");
     let mut waiting: Vec<Raw> = Vec::new();
     for n in 0..6 {
         let mut client = story.client();
@@ -89,10 +89,10 @@ fn limits_over_users_and_databases() {
     let connect = |user, database| Raw::try_connect(port, user, database, &[]).expect("it lets us in");
 
     let mut here = connect("demo", "demo");
-    here.sql("BEGIN");
+    here.sql("BEGIN; SELECT 1");
     let mut there = std::thread::spawn(move || {
         let mut there = Raw::try_connect(port, "demo", "postgres", &[]).expect("it lets us in");
-        there.sql("BEGIN");
+        there.sql("BEGIN; SELECT 1");
         there
     });
     // Even the login needs a server, which is not to be had.
@@ -104,10 +104,10 @@ fn limits_over_users_and_databases() {
     joined.sql("COMMIT");
 
     story.reload(&["pool.max_per_database = 1", "pool.checkout_timeout = \"10s\""]);
-    here.sql("BEGIN");
+    here.sql("BEGIN; SELECT 1");
     there = std::thread::spawn(move || {
         let mut there = Raw::try_connect(port, "demo_two", "demo", &[]).expect("it lets us in");
-        there.sql("BEGIN");
+        there.sql("BEGIN; SELECT 1");
         there
     });
     eventually("another user waits for the database", || story.pool("a", "demo_two", "waiting") == 1);
@@ -124,7 +124,7 @@ fn old_idle_and_dead_servers_are_replaced_unseen() {
     let mut oracle = story.direct("a", "postgres");
     let mut client = story.client();
     let mut holders = [story.client(), story.client(), story.client()];
-    holders.iter_mut().for_each(|holder| drop(holder.sql("BEGIN")));
+    holders.iter_mut().for_each(|holder| drop(holder.sql("BEGIN; SELECT 1")));
     holders.iter_mut().for_each(|holder| drop(holder.sql("COMMIT")));
     backends(&mut oracle, "true", 2);
     // The minimum is kept even when servers die.
@@ -195,7 +195,7 @@ fn a_server_that_dies_in_use_ends_no_more_than_it_must() {
     assert_eq!(client.sql("SHOW work_mem"), "7MB");
 
     // A transaction is lost with its server, and so is the session.
-    client.sql("BEGIN");
+    client.sql("BEGIN; SELECT 1");
     terminate(&mut oracle, "state = 'idle in transaction'");
     let answer = client.query("SELECT 1");
     let failure = answer.failure.expect("the transaction is gone");

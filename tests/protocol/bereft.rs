@@ -88,7 +88,7 @@ fn a_commit_that_was_sent_is_in_doubt() {
         (query("rollback"), "E:40001, Z:I"),
     ] {
         every_cut(|world| {
-            world.says(&query("begin"), "C:BEGIN, Z:T");
+            world.says(&query("begin; select 1"), "C:BEGIN, T:c, D:1, C:SELECT 1, Z:T");
             world.servers[0].fake.stalled = true;
             world.send(&request);
             world.received_by(0);

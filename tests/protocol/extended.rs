@@ -146,8 +146,9 @@ fn values_are_bound() {
 fn terminate_ends_the_session_and_cleans_the_server() {
     every_cut(|world| {
         world.says(&query("begin"), "C:BEGIN, Z:T");
+        world.says(&query("select 1"), "T:c, D:1, C:SELECT 1, Z:T");
         world.send(&terminate());
-        world.expect_at(0, "Q:begin, Q:ROLLBACK");
+        world.expect_at(0, "Q:begin, Q:select 1, Q:ROLLBACK");
         assert!(world.clients[0].server.is_none());
     });
 }

@@ -7,6 +7,7 @@
 
 mod bereft;
 mod copy;
+mod endpoint;
 mod extended;
 mod fake;
 mod heal;
@@ -18,6 +19,7 @@ mod own;
 mod pins;
 mod prepared;
 mod random;
+mod read_only;
 mod routing;
 mod settings;
 mod simple;

@@ -28,7 +28,8 @@ fn queries_go_by_what_they_are() {
     needs(query("select 1; select 2"), Target::Standby, "plain_read");
     needs(query("select 1; insert into t values (1)"), Target::Primary, "writes");
     needs(query("insert into t values (1)"), Target::Primary, "writes");
-    needs(query("begin"), Target::Primary, "session_state");
+    needs(query("begin; insert into t values (1)"), Target::Primary, "read_write");
+    needs(query("show a.x"), Target::Primary, "session_state");
     needs(query("selec"), Target::Primary, "unparsed");
     needs(query("select f()"), Target::Primary, "function");
     needs(function_call(1), Target::Primary, "function_call");
@@ -40,7 +41,7 @@ fn groups_go_as_a_whole() {
     needs([once("select 1"), once("select 2"), sync()].concat(), Target::Standby, "plain_read");
     needs([once("select 1"), once("insert into t values (1)"), sync()].concat(), Target::Primary, "writes");
     needs([once("select 1"), query("select 2")].concat(), Target::Standby, "plain_read");
-    needs([once("select 1"), query("begin")].concat(), Target::Primary, "session_state");
+    needs([once("select 1"), query("begin")].concat(), Target::Primary, "read_write");
     needs([parse("", "select 1"), flush()].concat(), Target::Primary, "open_group");
     needs([run("nope", &[]), sync()].concat(), Target::Primary, "unparsed");
 }

@@ -2,7 +2,8 @@
 
 use super::messages::*;
 use super::world::{End, World, every_cut};
-use bellwether::session::PoolMode;
+use bellwether::session::{PoolMode, Reported, ServerState, Session};
+use std::sync::Arc;
 
 /// Sends a Query and leaves the answer alone.
 fn run(world: &mut World, sql: &str) {
@@ -243,7 +244,7 @@ fn reports_are_told_once_and_roles_of_nodes_never() {
         let mut report = Vec::new();
         bellwether::wire::write::parameter_status(&mut report, b"in_hot_standby", b"on");
         bellwether::wire::write::parameter_status(&mut report, b"TimeZone", b"Asia/Tokyo");
-        world.says(&query("begin"), "C:BEGIN, Z:T");
+        world.says(&query("begin; select 1"), "C:BEGIN, T:c, D:1, C:SELECT 1, Z:T");
         world.servers[0].fake.inject(&report);
         world.settle(0);
         world.expect("S:TimeZone=Asia/Tokyo");
@@ -251,6 +252,29 @@ fn reports_are_told_once_and_roles_of_nodes_never() {
         world.settle(0);
         world.expect("");
         world.says(&query("commit"), "C:COMMIT, Z:I");
+    });
+}
+
+#[test]
+fn the_version_is_the_primarys_and_told_again_when_that_changes() {
+    every_cut(|world| {
+        let version = |version: &str| ("server_version".into(), version.into());
+        let standby = world.add_server(true);
+        world.standby = Some(standby);
+        for (server, its) in [(0, "15.5"), (1, "15.7"), (standby, "15.9")] {
+            let reported = world.servers[server].fake.settings.all_reported();
+            let all = reported.into_iter().chain([version(its)]).collect();
+            world.servers[server].state = Some(ServerState::new(all));
+        }
+        let told = Reported::new([version("15.5")]);
+        world.clients[0].session = Session::new(PoolMode::Transaction, Arc::default(), told);
+        world.says(&query("insert into t values (1)"), "C:INSERT 0 1, Z:I");
+        world.says(&query("select 1"), "T:c, D:1, C:SELECT 1, Z:I");
+        world.primary = 1;
+        world.says(&query("select 1"), "T:c, D:1, C:SELECT 1, Z:I");
+        world.says(&query("insert into t values (2)"), "S:server_version=15.7, C:INSERT 0 1, Z:I");
+        world.says(&query("insert into t values (3)"), "C:INSERT 0 1, Z:I");
+        world.says(&query("select 1"), "T:c, D:1, C:SELECT 1, Z:I");
     });
 }
 

@@ -70,6 +70,13 @@ pub struct Client {
     pub most_waiting: usize,
 }
 
+impl Client {
+    /// Takes what it received, as it came.
+    pub fn take_raw(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.received)
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     Terminated,
@@ -155,6 +162,14 @@ impl World {
             most_waiting: 0,
         });
         self.clients.len() - 1
+    }
+
+    /// Makes `client` one of the read-only endpoint, which gives this hint with writes.
+    pub fn read_only(&mut self, client: usize, hint: &str) {
+        let told = Reported::default();
+        let empty = Session::new(PoolMode::Transaction, Arc::default(), told);
+        let session = std::mem::replace(&mut self.clients[client].session, empty);
+        self.clients[client].session = session.for_reads(hint.into());
     }
 
     pub fn is_noisy(&self) -> bool {
@@ -246,6 +261,15 @@ impl World {
             Parting::Close { .. } => self.drop_server(client),
         }
         parting
+    }
+
+    /// The first client sends `request`, for which there is no server.
+    pub fn refuse(&mut self, request: &[u8], error: &PgError) {
+        let it = &mut self.clients[0];
+        let dealt_with = it.session.refuse_request(request, error, &mut it.to_client);
+        it.unread.extend_from_slice(&request[dealt_with..]);
+        self.deliver_to_client(0);
+        self.settle(0);
     }
 
     /// The server of `client` is gone; returns whether the session lives on.

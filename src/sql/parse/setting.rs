@@ -1,7 +1,7 @@
 //! Reads changes of settings: SET and RESET in all their forms, and `set_config()` where it can be followed.
 
 use super::nodes::{SetOperation, VariableSetKind};
-use super::{Node, constant, literal, nodes, qualified_name, truth, uncast};
+use super::{Node, constant, literal, nodes, qualified_name, read_only, truth, uncast};
 use crate::sql::effects::{NeedsPrimary, SessionState, SettingChange};
 use crate::sql::findings::Findings;
 use crate::sql::own::{OWN_PREFIX, OwnAct};
@@ -26,6 +26,9 @@ pub(super) fn set(it: &nodes::VariableSetStmt, findings: &mut Findings) {
             findings.effects.may_clear = true;
         }
         // SET TRANSACTION ends with the transaction.
+        VariableSetKind::VAR_SET_MULTI if &*name == "transaction" => {
+            findings.effects.modes = Some(read_only::modes(it.args()));
+        }
         VariableSetKind::VAR_SET_MULTI if name.starts_with("transaction") => {}
         VariableSetKind::VAR_SET_MULTI => characteristics(it, findings),
         _ => findings.may_leave(SessionState::UNTRACKED_SETTING),
@@ -91,7 +94,13 @@ pub(super) fn set_config_calls<'a>(
                 tracked.push(call);
                 continue;
             }
-            findings.needs_primary(NeedsPrimary::Function);
+            // What can be carried to other servers is the same on all, but for the settings of this transaction.
+            let alone = !found.name().is_none_or(|name| name.starts_with("transaction_"));
+            if alone {
+                findings.needs_primary_alone(NeedsPrimary::Function);
+            } else {
+                findings.needs_primary(NeedsPrimary::Function);
+            }
             change(found, findings);
             tracked.push(call);
         }

@@ -1,7 +1,7 @@
 //! Reads the statements that are not queries, by the kind of their root.
 
 use super::nodes::{DiscardMode, TransactionStmtKind};
-use super::{Node, Strings, nodes, qualified_name, setting, tree, truth};
+use super::{Node, Strings, nodes, qualified_name, read_only, setting, tree};
 use crate::sql::effects::{Discard, NeedsPrimary, Prepared, SessionState, Transaction};
 use crate::sql::findings::Findings;
 
@@ -16,7 +16,12 @@ pub(super) fn statement(node: Node<'_>, findings: &mut Findings) {
     if findings.effects.own.is_some() {
         return;
     }
-    findings.needs_primary(if session { NeedsPrimary::SessionState } else { NeedsPrimary::Utility });
+    let reason = if session { NeedsPrimary::SessionState } else { NeedsPrimary::Utility };
+    if read_only::is_same_on_standby(node) {
+        findings.needs_primary_alone(reason);
+    } else {
+        findings.needs_primary(reason);
+    }
     if !session && !runs_query(node, findings) && !creates(node, findings) && !is_harmless(node) {
         // Either it changes the schema, or it is new to us and may do anything.
         findings.effects.ddl = true;
@@ -97,7 +102,14 @@ fn runs_query(node: Node<'_>, findings: &mut Findings) -> bool {
             findings.effects.ddl = true;
             findings.may_leave(SessionState::OPAQUE_CODE);
         }
-        Node::LockStmt(_) => findings.needs_primary(NeedsPrimary::Locks),
+        Node::LockStmt(it) => {
+            findings.needs_primary_alone(NeedsPrimary::Locks);
+            for table in it.relations() {
+                if let Node::RangeVar(table) = table {
+                    findings.relation(table.schemaname(), table.relname().unwrap_or(""));
+                }
+            }
+        }
         _ => return false,
     }
     true
@@ -254,7 +266,8 @@ fn transaction(it: &nodes::TransactionStmt, findings: &mut Findings) {
     let savepoint = || folded(it.savepoint_name());
     let (transaction, may_clear) = match it.kind {
         TransactionStmtKind::TRANS_STMT_BEGIN | TransactionStmtKind::TRANS_STMT_START => {
-            (Transaction::Begin { read_only: read_only(it) }, false)
+            let start = it.kind == TransactionStmtKind::TRANS_STMT_START;
+            (Transaction::Begin { modes: read_only::modes(it.options()), start }, false)
         }
         // Temporary tables of ON COMMIT DROP.
         TransactionStmtKind::TRANS_STMT_COMMIT => (Transaction::Commit { chain: it.chain }, true),
@@ -267,15 +280,6 @@ fn transaction(it: &nodes::TransactionStmt, findings: &mut Findings) {
     };
     findings.effects.transaction = Some(transaction);
     findings.effects.may_clear = may_clear;
-}
-
-/// Returns the access mode BEGIN asks for; of several the last counts, as in PostgreSQL.
-fn read_only(it: &nodes::TransactionStmt) -> Option<bool> {
-    let mut modes = it.options().iter().filter_map(|option| match option {
-        Node::DefElem(mode) if mode.defname() == Some("transaction_read_only") => truth(mode.arg()),
-        _ => None,
-    });
-    modes.next_back()
 }
 
 fn discard(it: &nodes::DiscardStmt, findings: &mut Findings) {
@@ -303,4 +307,4 @@ fn folded(name: Option<&str>) -> Box<str> {
 }
 
 /// WITH HOLD among the options of DECLARE (`nodes/parsenodes.h`).
-const CURSOR_OPT_HOLD: i32 = 0x20;
+pub(super) const CURSOR_OPT_HOLD: i32 = 0x20;

@@ -56,6 +56,8 @@ pub struct Fake {
     open: bool,
     /// Rows inserted in it.
     inserted: Vec<String>,
+    /// The transaction may not write.
+    read_only: bool,
     /// Rows for each savepoint.
     savepoints: Vec<(String, usize)>,
     skipping: bool,
@@ -128,6 +130,7 @@ impl Fake {
             status: Status::Idle,
             open: false,
             inserted: Vec::new(),
+            read_only: false,
             savepoints: Vec::new(),
             skipping: false,
             prepared: BTreeMap::new(),
@@ -253,6 +256,7 @@ impl Fake {
     fn end(&mut self, commit: bool) {
         self.status = Status::Idle;
         self.open = false;
+        self.read_only = false;
         self.portals.clear();
         self.savepoints.clear();
         self.settings.end(commit);

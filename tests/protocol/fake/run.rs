@@ -176,7 +176,8 @@ impl Fake {
 
     /// Runs a statement that returns no rows; returns its tag.
     pub(super) fn run(&mut self, statement: &Statement, _values: &[String]) -> Result<String, Failure> {
-        if matches!(statement, Statement::Insert(_)) && self.settings.get("in_hot_standby") == "on" {
+        let read_only = self.read_only || self.settings.get("in_hot_standby") == "on";
+        if matches!(statement, Statement::Insert(_)) && read_only {
             let what = "cannot execute INSERT in a read-only transaction";
             return Err(Failure("25006", what.into(), "PreventCommandIfReadOnly"));
         }
@@ -185,7 +186,11 @@ impl Fake {
                 self.inserted.push(row.clone());
                 "INSERT 0 1".into()
             }
-            Statement::Begin
+            Statement::Modes { read_only } => {
+                self.read_only = read_only.unwrap_or(self.read_only) && self.status == Status::Block;
+                "SET".into()
+            }
+            Statement::Begin { .. }
             | Statement::Commit { .. }
             | Statement::Rollback { .. }
             | Statement::Savepoint(_)
@@ -311,12 +316,14 @@ impl Fake {
                 (fake.status, fake.open) = (Status::Block, true);
             }
         };
+        let read_only = self.read_only;
         Ok(match statement {
-            Statement::Begin => {
+            Statement::Begin { start, read_only } => {
                 if self.status == Status::Idle {
                     self.status = Status::Block;
                 }
-                "BEGIN"
+                self.read_only = read_only.unwrap_or(self.read_only);
+                if *start { "START TRANSACTION" } else { "BEGIN" }
             }
             Statement::Commit { chain: true } | Statement::Rollback { chain: true }
                 if self.status == Status::Idle =>
@@ -327,11 +334,13 @@ impl Fake {
                 let failed = self.status == Status::Failed;
                 self.end(!failed);
                 again(self, chain);
+                self.read_only = read_only && *chain;
                 if failed { "ROLLBACK" } else { "COMMIT" }
             }
             Statement::Rollback { chain } => {
                 self.end(false);
                 again(self, chain);
+                self.read_only = read_only && *chain;
                 "ROLLBACK"
             }
             Statement::Savepoint(name) if self.status == Status::Block => {

@@ -19,7 +19,15 @@ pub enum Statement {
     Show(String),
     /// `insert into t values (N)`.
     Insert(String),
-    Begin,
+    /// Spelled START TRANSACTION, and what it says of writing.
+    Begin {
+        start: bool,
+        read_only: Option<bool>,
+    },
+    /// `set transaction ...`.
+    Modes {
+        read_only: Option<bool>,
+    },
     Commit {
         chain: bool,
     },
@@ -88,7 +96,9 @@ fn one(text: &str) -> Option<Statement> {
     let words: Vec<&str> = lower.split_whitespace().collect();
     let last = || words.last().map(|word| word.to_string());
     Some(match words.as_slice() {
-        ["begin", ..] | ["start", "transaction"] => Statement::Begin,
+        ["begin", modes @ ..] => Statement::Begin { start: false, read_only: read_only(modes) },
+        ["start", "transaction", modes @ ..] => Statement::Begin { start: true, read_only: read_only(modes) },
+        ["set", "transaction", modes @ ..] => Statement::Modes { read_only: read_only(modes) },
         ["commit", rest @ ..] => Statement::Commit { chain: !rest.is_empty() },
         ["rollback", "to", ..] => Statement::RollbackTo(last()?),
         ["rollback", rest @ ..] => Statement::Rollback { chain: !rest.is_empty() },
@@ -124,6 +134,13 @@ fn one(text: &str) -> Option<Statement> {
     })
 }
 
+fn read_only(modes: &[&str]) -> Option<bool> {
+    modes
+        .windows(2)
+        .find(|words| words[0] == "read" && matches!(words[1], "only" | "write"))
+        .map(|words| words[1] == "only")
+}
+
 /// Takes away comments around a statement; none of those that tests write holds another.
 fn uncommented(text: &str) -> String {
     let mut text = text.trim();
@@ -142,6 +159,9 @@ fn set(words: &[&str], text: &str) -> Option<Statement> {
     };
     let value = || Some(unquote(text.split_whitespace().last()?));
     Some(match words {
+        ["session", "characteristics", "as", "transaction", "read", "only"] => {
+            Statement::Set { name: "default_transaction_read_only".into(), value: "on".into(), local: false }
+        }
         ["session", "authorization", _] => {
             Statement::Set { name: "session_authorization".into(), value: value()?, local }
         }
