@@ -36,7 +36,7 @@ pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
         max_logins: config.auth.max_logins,
         login_timeout: config.auth.login_timeout,
         patience: config.pool.checkout_timeout,
-        hold: config.pool.checkout_timeout,
+        hold: config.leading.as_ref().map_or(config.pool.checkout_timeout, |leading| leading.timings.hold),
         mode: config.pool_mode,
         database_modes: modes(&config.databases),
         user_modes: modes(&config.users),

@@ -1,6 +1,8 @@
 //! The `bellwether` program: reads its arguments, builds the shells and hands them over.
 
 mod data_plane;
+mod leadership;
+mod leading;
 mod observing;
 mod probe_connector;
 mod rejoining;

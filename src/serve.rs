@@ -12,12 +12,16 @@ use bellwether::api;
 use bellwether::config::{self, Config, Loaded};
 use bellwether::coordinator::{self, Login};
 use bellwether::pool::tls::{ServerTls, files::TlsFileError};
+use bellwether::proxy::gate::Gate;
 use bellwether::proxy::{self, Proxy, Topology, Trouble};
+use bellwether::store::etcd::SettingsError;
 use bellwether::telemetry::logging::LevelHandle;
 use bellwether::telemetry::{Metrics, Primaries, Sources};
 use bellwether::topology::Thresholds;
 
 use crate::data_plane;
+use crate::leadership;
+use crate::leading::{Leading, Schedule};
 use crate::observing::Observing;
 use crate::probe_connector::ProbeConnector;
 use crate::service_manager::ServiceManager;
@@ -39,6 +43,8 @@ pub enum ServeError {
     Signals(io::Error),
     /// A certificate or key for TLS is not usable.
     Tls(TlsFileError),
+    /// etcd cannot be used with these settings.
+    Store(SettingsError),
     /// HTTP cannot be served.
     Http(api::BindError),
     /// The settings of the endpoint do not hold, such as a verifier file that cannot be read.
@@ -50,7 +56,7 @@ pub enum ServeError {
 impl ServeError {
     /// Whether the configuration is to blame, rather than the machine.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, ServeError::Tls(_) | ServeError::Endpoint(_))
+        matches!(self, ServeError::Tls(_) | ServeError::Store(_) | ServeError::Endpoint(_))
     }
 }
 
@@ -59,6 +65,7 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Signals(error) => write!(f, "error: cannot listen for signals\ncause: {error}"),
             ServeError::Tls(error) => write!(f, "error: {error}\nhint: look at [tls] and [server_tls]"),
+            ServeError::Store(error) => write!(f, "error: {error}\nhint: look at etcd and [store]"),
             ServeError::Endpoint(error) => write!(f, "error: {error}"),
             ServeError::Proxy(error) => write!(
                 f,
@@ -84,27 +91,47 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
     let mut shells = JoinSet::new();
     let server_tls = Arc::new(ServerTls::load(&config.server_tls).map_err(ServeError::Tls)?);
     let connector = Arc::new(ProbeConnector { tls: server_tls.clone() });
-    let (topology, driver) = coordinator::start(probing(&config), config.nodes.clone(), connector);
+    let probing = probing(&config);
+    let lead = leadership::prepare(&config, probing.login.clone(), connector.clone());
+    let prepared = lead.map_err(ServeError::Store)?;
+    let lead = prepared.as_ref().map(|prepared| prepared.lead.clone());
+    let (topology, driver) = coordinator::start(probing, config.nodes.clone(), connector);
+    let driver = match &lead {
+        Some(lead) => driver.following(lead.decrees()),
+        None => driver,
+    };
     let metrics = Arc::new(Metrics::new(&proxy::metric_names(), topology.cell()));
     shells.spawn(driver.counting(metrics.health()).run());
     let settings = data_plane::settings(&config).map_err(ServeError::Endpoint)?;
     let (registry, cluster) = data_plane::registry(&config, &server_tls);
-    let endpoint = Proxy::open(settings, registry.clone(), cluster, watched(topology.clone()))
-        .map_err(ServeError::Proxy)?;
+    let endpoint =
+        Proxy::open(settings, registry.clone(), cluster, watched(topology.clone(), lead.is_some()))
+            .map_err(ServeError::Proxy)?;
     let shared = endpoint.shared();
+    let led = prepared.map(|prepared| prepared.begin(shared.clone(), metrics.leadership()));
     let access = Arc::new(api::Access::default());
     access.set_token(config.http_token.as_ref().map(|token| token.expose()));
     let places = api::Places { address: config.http, socket: config.http_socket.clone() };
     if places != api::Places::default() {
         let asked = shared.clone();
-        let operations = Observing { topology: topology.clone(), registry: registry.clone() };
+        let observing = Observing { topology: topology.clone(), registry: registry.clone() };
+        let operations: Arc<dyn api::Operations> = match (&lead, &config.leading) {
+            (Some(lead), Some(settings)) => Arc::new(Leading {
+                lead: lead.clone(),
+                observing,
+                mode: settings.mode,
+                store_members: settings.store.endpoints.len(),
+                scheduled: Schedule::default(),
+            }),
+            _ => Arc::new(observing),
+        };
         let sources = api::Sources {
             cluster: config.cluster.name.clone(),
             snapshot: topology.cell(),
             metrics: metrics.clone(),
             pools: data_plane::pool_status(registry.clone()),
             refusing: Box::new(move || asked.is_draining().then(|| "draining".to_owned())),
-            operations: Arc::new(operations),
+            operations,
             route: data_plane::route_source(shared.clone()),
         };
         let server = api::bind(&places, sources, access.clone()).await.map_err(ServeError::Http)?;
@@ -121,13 +148,13 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
     }
     let workers =
         data_plane::start_workers(endpoint, config.workers, &metrics).map_err(ServeError::Signals)?;
-    let led = topology.clone();
+    let seen = topology.clone();
     metrics.set_sources(Sources {
         pools: Some(data_plane::pool_states(registry.clone())),
         busy: Some(workers.busy()),
         primaries: Some(Box::new(move || Primaries {
-            since: led.primary_since(),
-            changes: led.primary_changes(),
+            since: seen.primary_since(),
+            changes: seen.primary_changes(),
         })),
     });
     info!(cluster = config.cluster.name, nodes = config.nodes.len(), "started");
@@ -140,9 +167,16 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
         manager.reloaded();
     }
     manager.stopping();
+    // Another coordinator may take over while clients here end their transactions.
+    if let Some(led) = &led {
+        led.step_down();
+    }
     let limit = running.loaded.config.drain_timeout;
     finish(&shared, &mut signals, limit).await;
     workers.stop();
+    if let Some(led) = led {
+        led.leave().await;
+    }
     info!("stopped");
     Ok(())
 }
@@ -163,12 +197,12 @@ async fn finish(shared: &proxy::Shared, signals: &mut Signals, limit: Duration) 
     }
 }
 
-/// What the data plane sees of the coordinator.
-fn watched(topology: coordinator::Handle) -> Topology {
+/// What the data plane sees of the coordinator. With an agreement store the primary has a guarded gate.
+fn watched(topology: coordinator::Handle, guarded: bool) -> Topology {
     Topology {
         snapshot: topology.cell(),
         changes: topology.watch(),
-        gate: proxy::gate::Gate::unguarded(),
+        gate: if guarded { Gate::guarded() } else { Gate::unguarded() },
         report: Box::new(move |trouble| {
             topology.hint(match trouble {
                 Trouble::Unreachable(node) => coordinator::Hint::ConnectFailed(node),

@@ -65,6 +65,7 @@ fn adopted(settings: &Settings, view: &View, leader: &NodeName, facts: &Facts) -
         lineage: facts.lineage.clone(),
         reason: "taken in as it was found".to_owned(),
         lost_bytes: 0,
+        at_ms: 0,
         steps_ms: Vec::new(),
     };
     let sync = Sync { leader: leader.clone(), rule: Rule::default(), next: None, heir: None };

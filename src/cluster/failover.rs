@@ -246,6 +246,7 @@ pub(super) fn reopen(
         lineage: s.term.lineage.clone(),
         reason: format!("{}; {leader} goes on: {why}", operation.reason),
         lost_bytes: 0,
+        at_ms: 0,
         steps_ms: s.memory.times(s.now),
     };
     let done = Operation { step: Step::Open, candidate: Some(leader.clone()), ..operation.clone() };

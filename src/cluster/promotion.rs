@@ -202,6 +202,7 @@ fn open(
         lineage: facts.lineage.clone(),
         reason: operation.reason.clone(),
         lost_bytes: operation.known_end.bytes_since(facts.lineage.last().forked_at),
+        at_ms: 0,
         steps_ms: s.memory.times(s.now),
     };
     let done = Operation { step: Step::Open, ..operation.clone() };

@@ -329,6 +329,10 @@ pub struct History {
     pub reason: String,
     /// Bytes of the old leader's WAL, as far as it is known, that the new one does not have.
     pub lost_bytes: u64,
+    /// When it was written, in milliseconds since 1970 on the wall clock of whoever wrote it: for people. The core has no
+    /// clock and leaves it 0; the shell stamps it.
+    #[serde(default)]
+    pub at_ms: u64,
     /// How long each step took the coordinator that finished, in milliseconds; steps of one that died are missing.
     pub steps_ms: Vec<(Step, u64)>,
 }

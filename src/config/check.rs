@@ -30,6 +30,7 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         workers: check.workers(),
         cluster: check.cluster(),
         nodes: check.nodes(),
+        leading: None, // Needs the nodes.
         health: check.health(),
         split: check.flag("routing.split"),
         lag_limits: check.lag_limits(),
@@ -52,6 +53,7 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
         log: check.log(),
         drain_timeout: check.duration("shutdown.drain_timeout"),
     };
+    config.leading = check.leading(&config);
     let sizes = config.databases.iter().filter_map(|(name, own)| Some((name.clone(), own.pool_size?)));
     config.pool.database_sizes = sizes.collect();
     match check.problems.is_empty() {
@@ -411,7 +413,7 @@ impl Check<'_> {
     }
 }
 
-const NAME_HINT: &str = "use up to 63 letters, digits, dots, dashes and underscores";
+pub(super) const NAME_HINT: &str = "use up to 63 letters, digits, dots, dashes and underscores";
 
 /// One part of a filter: a level, or `module=level`.
 fn is_level(part: &str) -> bool {

@@ -40,9 +40,12 @@ keys! {
     "workers" count(0, 1024), "0", Restart,
         "Threads that serve connections; 0 takes one for each CPU the process may use",
         "lower it where the CPUs are shared with PostgreSQL";
-    "failover" Kind::Choice(&["observe"]), r#""observe""#, Restart,
-        "Who promotes: with observe somebody else does, and Bellwether follows what it sees",
-        "the only mode of this release";
+    "etcd" LIST, "", Restart,
+        "Members of etcd, such as http://10.0.0.9:2379: what the proxies of a cluster agree on stands there",
+        "needed to lead; three members on three machines survive the loss of one";
+    "failover" Kind::Choice(&["automatic", "manual", "observe"]), "", Restart,
+        "Who promotes: Bellwether by itself, Bellwether when an operator asks, or somebody else (observe)",
+        "automatic where etcd is set; observe where it is not, and beside Patroni and the like";
 
     "cluster.name" Kind::Text, r#""main""#, Restart,
         "Name of the cluster in logs, metrics and answers over HTTP",
@@ -69,9 +72,92 @@ keys! {
     "nodes.*.reads" Kind::Bool, "true", Restart,
         "Whether it may serve reads while it is a standby",
         "set it to false for a standby kept for backups or reports";
+    "nodes.*.no_failover" Kind::Bool, "false", Restart,
+        "Whether it is never promoted unless an operator names it",
+        "for a standby far away, or on a smaller machine; read when the cluster is adopted";
+    "nodes.*.no_sync" Kind::Bool, "false", Restart,
+        "Whether commits never wait for it with leading.durability = sync",
+        "for a standby far away; read when the cluster is adopted";
+    "nodes.*.priority" count(0, 1000), "0", Restart,
+        "Of standbys equally far, the one with the highest is promoted",
+        "equal unless machines differ; read when the cluster is adopted";
     "nodes.*.zone" Kind::Text, "", Restart,
         "Where it stands, such as the name of a data centre; compared with routing.zone",
         "reads that stay in their zone are quicker, and traffic between zones is often billed";
+
+    "leading.name" Kind::Text, r#""""#, Restart,
+        "Name of this proxy among those of the cluster; empty for host name and port",
+        "must be another one for each proxy, and the same one after a restart";
+    "leading.coordinator" Kind::Bool, "true", Restart,
+        "Whether this proxy may be the one that leads; one is active at a time",
+        "set it to false on proxies far from the servers";
+    "leading.replication" SECRET, "", Restart,
+        "What a standby's primary_conninfo needs to log in, such as user=replicator passfile=/path",
+        "needed where a node's own primary_conninfo does not say it, as on a former primary";
+    "leading.max_lag_bytes" Kind::Size, r#""1MB""#, Restart,
+        "The most WAL a failover by itself may lose",
+        "hardly anything; raise it where a standby far away is the last resort";
+    "leading.max_lag_time" DURATION, r#""10s""#, Restart,
+        "How long ago a standby may have been level with the primary and be promoted by itself",
+        "bytes alone say little about a standby that was cut off from a quiet primary";
+    "leading.switch_lag_bytes" Kind::Size, r#""1MB""#, Restart,
+        "The most WAL the new primary of a switchover may be behind when it begins",
+        "what is behind is replayed while clients wait";
+    "leading.durability" Kind::Choice(&["async", "sync"]), r#""async""#, Restart,
+        "What a commit waits for: nobody (async), or standbys, so that a failover loses nothing (sync)",
+        "sync costs each commit a round trip; read when the cluster is adopted";
+    "leading.sync_standbys" count(1, 100), "1", Restart,
+        "How many standbys a commit waits for with durability = sync",
+        "one survives the loss of the primary; read when the cluster is adopted";
+    "leading.strict" Kind::Bool, "true", Restart,
+        "Whether commits wait when fewer standbys than that are left, instead of going on with less",
+        "zero loss is promised only so; read when the cluster is adopted";
+    "leading.permission" DURATION, r#""4s""#, Restart,
+        "How long a proxy may talk to the primary after it last read in etcd that it may",
+        "bridges an election of etcd; a failover waits so long for a proxy that does not answer";
+    "leading.renew" DURATION, r#""500ms""#, Restart,
+        "How often a proxy reads that again",
+        "two lost readings in a row do no harm";
+    "leading.probe" DURATION, r#""150ms""#, Restart,
+        "How often the coordinator asks the primary for its health",
+        "a silent primary is called silent after probe_misses and one of these";
+    "leading.probe_misses" count(1, 100), "3", Restart,
+        "Probes without an answer until a node is silent",
+        "three forgive a lost packet and a stall; a refused connection counts at once";
+    "leading.restart_grace" DURATION, r#""2s""#, Restart,
+        "How long a primary that is starting up may take before it counts as lost",
+        "a crashed server is often back sooner than another one is promoted";
+    "leading.drain_timeout" DURATION, r#""2s""#, Restart,
+        "How long a switchover waits for running transactions before it is given up",
+        "clients with new transactions wait as long";
+    "leading.between_failovers" DURATION, r#""1m""#, Restart,
+        "The least time between two failovers, unless the new primary is certainly gone",
+        "keeps a cluster in trouble from promoting one node after the other";
+    "leading.hold_max" DURATION, r#""10s""#, Restart,
+        "How long a statement waits for a primary before it fails",
+        "longer than a failover takes; shorter than clients wait";
+
+    "store.namespace" Kind::Text, r#""bellwether""#, Restart,
+        "First part of every key in etcd: /<namespace>/<cluster.name>/",
+        "lets several installations share one etcd";
+    "store.timeout" DURATION, r#""500ms""#, Restart,
+        "How long one member of etcd may take to answer before the next one is asked",
+        "a healthy member answers in milliseconds";
+    "store.user" Kind::Text, r#""""#, Restart,
+        "User for etcd, where its authentication is switched on",
+        "one that may read and write below the namespace";
+    "store.password" SECRET, "", Restart,
+        "Password of that user",
+        "goes with store.user";
+    "store.ca" Kind::Path, "", Restart,
+        "Authorities that certificates of etcd are checked against, PEM",
+        "needed where a member is https";
+    "store.cert" Kind::Path, "", Restart,
+        "Certificate shown to etcd, PEM",
+        "for members that ask for one";
+    "store.key" Kind::Path, "", Restart,
+        "Private key of that certificate, PEM",
+        "goes with store.cert";
 
     "health.interval" DURATION, r#""1s""#, Restart,
         "Pause between two probes of a node",

@@ -13,6 +13,7 @@ mod file;
 mod interface;
 mod key;
 mod keys;
+mod leading;
 mod load;
 mod lookup;
 mod problem;

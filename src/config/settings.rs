@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use super::value::Secret;
 use crate::auth::HostRules;
+use crate::cluster::{Durability, Limits, Member, Mode, ProxyName, Timings};
+use crate::pg::ConnInfo;
 use crate::pool;
 use crate::pool::tls::TlsSettings;
 use crate::routing;
 use crate::session::PoolMode;
-use crate::topology::{LagLimits, Node};
+use crate::store::etcd;
+use crate::topology::{LagLimits, Node, NodeName};
 
 /// A whole configuration, checked. `main` hands its parts to the groups that need them.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// The servers, in order of their names; ids count from 0.
     pub nodes: Vec<Arc<Node>>,
+    /// How the cluster is led; `None` when somebody else does it.
+    pub leading: Option<Leading>,
     /// How nodes are probed.
     pub health: Health,
     /// Whether plain reads go to standbys.
@@ -117,6 +122,29 @@ pub struct Cluster {
     pub password: Option<Secret>,
     /// Database to connect to.
     pub database: String,
+}
+
+/// How the cluster is led.
+#[derive(Clone, Debug)]
+pub struct Leading {
+    /// Where the proxies agree.
+    pub store: etcd::Settings,
+    /// Name of this proxy among the others.
+    pub name: ProxyName,
+    /// Whether it may be the coordinator.
+    pub coordinator: bool,
+    /// Whether anything is decided without an operator.
+    pub mode: Mode,
+    /// What a standby's `primary_conninfo` needs to log in, where it does not say so itself.
+    pub replication: ConnInfo,
+    /// The servers as a new cluster has them.
+    pub members: BTreeMap<NodeName, Member>,
+    /// What a commit is worth in a new cluster.
+    pub durability: Durability,
+    /// What may be lost.
+    pub limits: Limits,
+    /// Durations.
+    pub timings: Timings,
 }
 
 /// How nodes are probed.

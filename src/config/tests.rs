@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::cluster::Mode;
 use crate::pg::Address;
 use crate::session::PoolMode;
 
@@ -96,7 +97,13 @@ fn other_value(key: &Key) -> (String, String) {
         ("http.socket", _) => "\"/x.sock\"".to_owned(),
         ("nodes.*.url", _) => "\"postgres://other:5432\"".to_owned(),
         ("log.level", _) => "\"debug\"".to_owned(),
+        ("etcd", _) => "\"http://other:2379\"".to_owned(),
         ("failover", _) => "\"observe\"".to_owned(),
+        ("leading.replication", _) => "\"user=other\"".to_owned(),
+        ("leading.permission", _) => "\"3500ms\"".to_owned(),
+        ("leading.probe_misses", _) => "4".to_owned(),
+        ("leading.probe", _) => "\"140ms\"".to_owned(),
+        ("leading.hold_max", _) => "\"12s\"".to_owned(),
         ("pool.min", _) => "2".to_owned(),
         (_, Kind::Bool) if key.default == "true" => "false".to_owned(),
         (_, Kind::Bool) => "true".to_owned(),
@@ -146,22 +153,35 @@ fn every_key_reaches_the_settings() {
         "server_tls.cert" => "server_tls.key = \"/k\"\n",
         "server_tls.key" => "server_tls.cert = \"/c\"\n",
         "server_tls.mode" => "server_tls.root_cert = \"/r\"\n",
+        "store.user" => "etcd = \"http://e\"\nstore.password = \"p\"\n",
+        "store.password" => "etcd = \"http://e\"\nstore.user = \"u\"\n",
+        "store.cert" => "etcd = \"http://e\"\nstore.ca = \"/a\"\nstore.key = \"/k\"\n",
+        "store.key" => "etcd = \"http://e\"\nstore.ca = \"/a\"\nstore.cert = \"/c\"\n",
+        "leading.sync_standbys" | "leading.strict" => "etcd = \"http://e\"\nleading.durability = \"sync\"\n",
+        path if path.starts_with("leading.") || path.starts_with("store.") => "etcd = \"http://e\"\n",
+        "failover" | "nodes.*.no_failover" | "nodes.*.no_sync" | "nodes.*.priority" => {
+            "etcd = \"http://e\"\n"
+        }
         _ => "",
     };
     // One value only, so that nothing can differ.
-    let fixed = ["nodes.*", "nodes.*.url", "failover"];
+    let fixed = ["nodes.*", "nodes.*.url"];
     for key in KEYS.iter().filter(|key| !fixed.contains(&key.path)) {
         let (toml, _) = other_value(key);
         let company = company(key.path);
         let line = format!("{} = {toml}\n", key.path.replace('*', "n"));
         let with = read(&format!(
-            "{line}{company}{}",
+            "{company}{line}{}",
             if line.starts_with("nodes.") { "nodes.n.url = \"postgres://h\"\n" } else { base }
         ));
         // What stays out of `Debug` on purpose is compared by hand.
         let without_company = read(&format!(
             "{}{base}",
-            if key.path.starts_with("tls.") || key.path.starts_with("server_tls.") { "" } else { company }
+            if ["tls.", "server_tls.", "store."].iter().any(|group| key.path.starts_with(group)) {
+                ""
+            } else {
+                company
+            }
         ));
         let (with, without) = (with.expect(key.path), without_company.expect(key.path));
         assert_ne!(format!("{with:?}"), format!("{without:?}"), "{} changes nothing", key.path);
@@ -198,7 +218,7 @@ fn a_value_that_does_not_fit_is_shown_in_its_place() {
         error_of("pool.size = \"many\"").contains("expected a whole number from 1 to 10000, found string")
     );
     assert!(error_of("pool.mode = \"sesion\"").ends_with("hint: did you mean \"session\"?"));
-    assert!(error_of("failover = \"automatic\"").contains("cause: b.toml:1:12: expected \"observe\""));
+    assert!(error_of("failover = \"auto\"").contains("cause: b.toml:1:12: expected \"automatic\" or"));
     assert!(error_of("listen = [\"a:1\", 2]").contains("b.toml:1:18: expected a string, found integer"));
     assert!(error_of("listen = [\"a:1\", \"b\"]").contains("b.toml:1:18: not an address to listen on"));
     assert!(error_of("routing.split = 1").contains("expected true or false, found integer"));
@@ -236,6 +256,26 @@ fn relations_are_checked_with_their_numbers() {
     assert!(error_of("auth.rules = \"hostssl all all all cert\"").ends_with("hint: set tls.client_ca"));
     let rules = error_of("auth.rules = [\"local all all trust\",\n  \"host all all all magic\"]");
     assert!(rules.contains("cause: b.toml:2:3: host rule has "), "{rules}");
+    assert!(error_of("failover = \"manual\"").contains("\"manual\" needs a place where the proxies agree"));
+    let etcd = |rest: &str| error_of(&format!("etcd = [\"http://e:2379\"]\n{rest}"));
+    let hasty = etcd("leading.permission = \"1900ms\"");
+    assert!(hasty.contains("permission is 1900 ms and must be at least 2000 ms: 3 x renew"), "{hasty}");
+    assert!(etcd("store.user = \"u\"").contains("`store.password` is not set"));
+    assert!(etcd("leading.replication = \"host=x user=u\"").contains("it names a host"));
+    assert!(error_of("etcd = [\"https://e\"]").ends_with("hint: set store.ca"));
+    assert!(error_of("etcd = [\"e:2379\"]").contains("b.toml:1:9: it does not begin with http://"));
+}
+
+#[test]
+fn etcd_makes_a_leader_and_observe_unmakes_it() {
+    let mode = |text: &str| {
+        let config = read(&format!("{text}\nnodes.a = \"postgres://h\"")).expect("valid");
+        config.leading.map(|leading| (leading.mode, leading.members.len()))
+    };
+    assert_eq!(mode(""), None);
+    assert_eq!(mode("etcd = \"http://e\""), Some((Mode::Automatic, 1)));
+    assert_eq!(mode("etcd = \"http://e\"\nfailover = \"manual\""), Some((Mode::Manual, 1)));
+    assert_eq!(mode("etcd = \"http://e\"\nfailover = \"observe\""), None);
 }
 
 #[test]

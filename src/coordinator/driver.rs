@@ -12,7 +12,7 @@ use super::connector::Connect;
 use super::probe::Probe;
 use super::record::{Led, Record, Seen};
 use crate::telemetry::Health;
-use crate::topology::{Change, Node, NodeId, Observer, Pace, Report, Snapshot};
+use crate::topology::{Change, Decree, Node, NodeId, Observer, Pace, Report, Snapshot};
 
 /// What someone who talks to the nodes noticed by themselves. It proves nothing, it only makes us look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,7 @@ pub struct Driver {
     record: Arc<Record>,
     drains: mpsc::Receiver<Drain>,
     health: Option<Arc<Health>>,
+    decrees: Option<watch::Receiver<Option<Decree>>>,
 }
 
 /// Prepares to observe `nodes`, which stand at the index of their ids. Nothing happens until the driver runs.
@@ -151,6 +152,7 @@ pub fn start(settings: Settings, nodes: Vec<Arc<Node>>, connector: Arc<dyn Conne
         record,
         drains: wanted,
         health: None,
+        decrees: None,
     };
     (handle, driver)
 }
@@ -160,6 +162,13 @@ impl Driver {
     pub fn counting(mut self, health: Arc<Health>) -> Self {
         self.health = Some(health);
         self
+    }
+
+    /// Takes the primary from what is agreed, instead of from what is seen.
+    #[must_use]
+    pub fn following(self, decrees: watch::Receiver<Option<Decree>>) -> Self {
+        let observer = Observer::told(self.nodes.clone(), self.settings.thresholds);
+        Driver { observer, decrees: Some(decrees), ..self }
     }
 
     /// Probes and publishes for ever. Dropping the future stops everything it started.
@@ -183,6 +192,14 @@ impl Driver {
         loop {
             let changes = tokio::select! {
                 Some(heard) = incoming.recv() => self.hear(heard),
+                decree = next_decree(&mut self.decrees) => {
+                    let changes = self.observer.hear(decree, Instant::now());
+                    self.publish();
+                    self.remember(None);
+                    // What was agreed is looked at: a new leader is seen to be one, its followers to follow.
+                    self.wakes.iter().for_each(Notify::notify_one);
+                    changes
+                }
                 Some(drain) = self.drains.recv() => {
                     let changes = self.observer.set_drained(drain.node, drain.drained, Instant::now());
                     self.publish();
@@ -239,6 +256,18 @@ impl Driver {
             self.routing.send_replace(snapshot);
         }
     }
+}
+
+/// Waits for something to be agreed. Cancel safe; never returns where nobody agrees.
+async fn next_decree(decrees: &mut Option<watch::Receiver<Option<Decree>>>) -> Decree {
+    if let Some(decrees) = decrees {
+        while decrees.changed().await.is_ok() {
+            if let Some(decree) = decrees.borrow_and_update().clone() {
+                return decree;
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// One report on its way to the observer.

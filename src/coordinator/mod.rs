@@ -1,18 +1,21 @@
 //! Asks every node how it stands, again and again, and publishes who is who.
 //!
 //! `probe` asks one node once; `driver` repeats that for all of them, feeds the answers to the pure
-//! [`topology::Observer`](crate::topology::Observer) and publishes its snapshots. Absent on purpose: any
-//! opinion on who is primary (the observer's), and promoting anyone.
+//! [`topology::Observer`](crate::topology::Observer) and publishes its snapshots. Where Bellwether leads, `lead` asks
+//! and commands the nodes as [`cluster::decide`](crate::cluster::decide) says. Absent on purpose: any opinion on who is
+//! primary (the observer's), and on who should be (the core's).
 
 mod connector;
 mod driver;
+pub mod lead;
 mod probe;
 mod record;
+mod session;
 
 pub use connector::{ByteStream, Connect, Connecting, PlainConnector};
 pub use driver::{Driver, DriverEnded, Handle, Hint, start};
-pub use probe::Login;
 pub use record::{Led, Seen};
+pub use session::Login;
 
 use std::time::Duration;
 

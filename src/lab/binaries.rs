@@ -42,6 +42,12 @@ impl Binaries {
         &self.version
     }
 
+    /// The first number of the version; 0 when it has none, such as a development snapshot's.
+    pub fn major(&self) -> u32 {
+        let digits = self.version.split(|c: char| !c.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    }
+
     /// Returns the path of one program.
     pub fn program(&self, name: &str) -> PathBuf {
         let beside = self.directory.join(name);

@@ -62,8 +62,9 @@ pub struct Tls {
 /// process.
 ///
 /// Methods may be called from several threads. Every lab has these roles, with passwords equal to their
-/// names: `postgres` (superuser), `bellwether` (the proxy's cluster user; superuser here), `replicator`, and
-/// `demo`, an ordinary user who owns database `demo`.
+/// names: `postgres` (superuser), `bellwether` (the proxy's cluster user; superuser here), `coordinator` (the
+/// rights to lead the cluster over SQL, and no superuser from PostgreSQL 15 on), `replicator`, and `demo`, an
+/// ordinary user who owns database `demo`.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Mutex<Node>>,
@@ -135,6 +136,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// Kills a server's postmaster alone with SIGKILL; its children notice and end by themselves, a little later.
+    pub fn kill_postmaster(&self, node: &str) -> Result<(), Error> {
+        self.running(node)?.kill_postmaster();
+        Ok(())
+    }
+
     /// Stops a server's processes in their tracks: connections stay open and nobody answers.
     pub fn freeze(&self, node: &str) -> Result<(), Error> {
         self.node(node)?.freeze();
@@ -145,6 +152,13 @@ impl Cluster {
     pub fn thaw(&self, node: &str) -> Result<(), Error> {
         self.node(node)?.thaw();
         Ok(())
+    }
+
+    /// Takes note that somebody else has made `node` the primary, for [`primary`](Self::primary) and whatever
+    /// follows it.
+    pub fn note_primary(&self, node: &str) -> Result<(), Error> {
+        self.index(node)?;
+        self.set_primary(node)
     }
 
     /// Stops every server that runs. Whatever another thread is waiting for fails soon after.
@@ -214,6 +228,8 @@ impl Cluster {
         ];
         template::run(&self.binaries, "pg_rewind", self.run_as, &arguments)?;
         template::write(&data.join("standby.signal"), "", self.run_as)?;
+        // The rewind copied what was set on the new primary by ALTER SYSTEM.
+        template::write(&data.join("postgresql.auto.conf"), "", self.run_as)?;
         self.start_node(node)
     }
 

@@ -88,10 +88,11 @@ impl Node {
         }
     }
 
-    /// Asks the server to stop, without waiting.
+    /// Asks the server to stop, without waiting. A frozen one is let go on for that.
     pub(super) fn begin_stop(&self, how: Shutdown) {
         if let Some(child) = &self.child {
             spawner::signal(child, how.signal());
+            self.thaw();
         }
     }
 
@@ -111,6 +112,14 @@ impl Node {
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             signal_all(&child, Signal::KILL);
+            let _ = child.wait();
+        }
+    }
+
+    /// Kills the postmaster and leaves its children to find out.
+    pub(super) fn kill_postmaster(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            spawner::signal(&child, Signal::KILL);
             let _ = child.wait();
         }
     }

@@ -7,12 +7,25 @@ use std::path::Path;
 ///
 /// `bellwether` is the cluster user the proxy probes and looks up verifiers with. It is a superuser here for
 /// simplicity; in production `pg_monitor` and the right to call the `auth_query` function are enough.
+/// `coordinator` has what leading the cluster over SQL takes and no more, [`ALTER_SYSTEM`] included.
 pub(super) const ROLES: &str = "
 CREATE ROLE bellwether LOGIN SUPERUSER PASSWORD 'bellwether';
+CREATE ROLE coordinator LOGIN REPLICATION PASSWORD 'coordinator';
+GRANT pg_monitor, pg_signal_backend TO coordinator;
+GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer), pg_reload_conf() TO coordinator;
+GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO coordinator;
+GRANT SELECT (rolname, rolpassword, rolcanlogin, rolvaliduntil) ON pg_authid TO coordinator;
 CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'replicator';
 CREATE ROLE demo LOGIN PASSWORD 'demo';
 ALTER ROLE postgres PASSWORD 'postgres';
 CREATE DATABASE demo OWNER demo;
+";
+
+/// The rest of what leading takes. PostgreSQL 15 is the first version that lets others than superusers have it.
+pub(super) const ALTER_SYSTEM: &str = "
+GRANT pg_checkpoint TO coordinator;
+GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, restore_command, synchronous_standby_names
+  TO coordinator
 ";
 
 /// What distinguishes one server's configuration from the next.

@@ -75,7 +75,8 @@ pub(super) fn copy(from: &Path, to: &Path, run_as: RunAs) -> Result<(), Error> {
 /// Everything a template depends on; a change of any gives a new one.
 fn key(binaries: &Binaries, names: &[String], initdb: &[String]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (binaries.directory(), binaries.version(), settings::ROLES, names, initdb).hash(&mut hasher);
+    let roles = (settings::ROLES, settings::ALTER_SYSTEM);
+    (binaries.directory(), binaries.version(), roles, names, initdb).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -122,7 +123,8 @@ fn fill(binaries: &Binaries, names: &[String], data: &Path) -> Result<(), Error>
     let slots: String =
         names.iter().map(|name| format!("SELECT pg_create_physical_replication_slot('{name}');")).collect();
     // One statement a call: CREATE DATABASE refuses the transaction that several in one string would share.
-    for statement in settings::ROLES.split(';').chain([slots.as_str()]) {
+    let alter_system = if binaries.major() >= 15 { settings::ALTER_SYSTEM } else { "" };
+    for statement in settings::ROLES.split(';').chain(alter_system.split(';')).chain([slots.as_str()]) {
         psql::run(binaries, "template", &conninfo, statement)?;
     }
     Ok(())

@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, watch};
 
-use crate::cluster::Moment;
 use crate::cluster::permission::{Lead, Pass};
+use crate::store::moment as now;
 use crate::topology::NodeId;
 
 /// What all clients look at.
 #[derive(Debug)]
 pub struct Gate {
     guarded: bool,
-    /// End of the permission, as a [`Moment`]; 0 without one.
+    /// End of the permission, as a [`Moment`](crate::cluster::Moment); 0 without one.
     until: AtomicU64,
     /// The term of it. Written while there is no permission.
     term: AtomicU64,
@@ -179,13 +179,6 @@ impl Drop for Underway {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Returns the time by a clock that goes on while the machine sleeps (hole H5: `Instant` does not).
-pub fn now() -> Moment {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let micros = time.tv_sec.unsigned_abs().saturating_mul(1_000_000);
-    Moment(micros.saturating_add(time.tv_nsec.unsigned_abs() / 1000))
 }
 
 #[cfg(test)]

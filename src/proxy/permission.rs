@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::gate::{self, Leader};
+use super::gate::Leader;
 use super::state::Shared;
 use crate::cluster::permission::{Action, Event, Gate, Permission};
 use crate::cluster::{Moment, TxnAnswer};
-use crate::store::{Store, records};
+use crate::store::{self, Store, records};
 use crate::telemetry::Leadership;
 use crate::topology::NodeName;
 
@@ -80,7 +80,7 @@ impl Keeper {
 
     /// Takes one event; true when the proxy has left.
     fn step(&mut self, event: Event) -> bool {
-        let actions = self.permission.step(gate::now(), event);
+        let actions = self.permission.step(store::moment(), event);
         // The gate first: what is closed below must not be opened anew.
         self.turn();
         let mut left = false;
@@ -130,7 +130,7 @@ impl Keeper {
         let until = self.permission.until();
         self.until.send_replace(until.unwrap_or(Moment(0)));
         if let Some(leadership) = &self.leadership {
-            leadership.set_permission(until.map(|until| Instant::now() + until.since(gate::now())));
+            leadership.set_permission(until.map(|until| Instant::now() + until.since(store::moment())));
         }
     }
 
@@ -167,7 +167,7 @@ impl Keeper {
 async fn sleep_until(wake: Option<Moment>) {
     match wake {
         Some(wake) => {
-            let now = gate::now();
+            let now = store::moment();
             // Never less than a little: a wake that is due is not asked for again and again.
             tokio::time::sleep(wake.since(now).max(Duration::from_millis(1))).await;
         }

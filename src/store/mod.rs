@@ -9,6 +9,7 @@
 //! ever decided by either. Absent on purpose: what the keys mean.
 
 mod background;
+mod clock;
 mod entry;
 pub mod etcd;
 mod failure;
@@ -17,6 +18,7 @@ pub mod records;
 mod txn;
 
 pub use background::{Presence, Watch};
+pub use clock::moment;
 pub use entry::{Entry, Reading, Revision, Wanted};
 pub use failure::Failure;
 pub use memory::{Memory, Reach};

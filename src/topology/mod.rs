@@ -7,12 +7,14 @@
 #![deny(clippy::disallowed_methods)]
 
 mod change;
+mod decree;
 mod node;
 mod observe;
 mod report;
 mod snapshot;
 
 pub use change::Change;
+pub use decree::Decree;
 pub use node::{Node, NodeId, NodeName};
 pub use observe::{LagLimits, Observer, Pace, Thresholds};
 pub use report::{Facts, Report, Standing};

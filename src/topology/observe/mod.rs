@@ -1,6 +1,7 @@
 //! Turns what single nodes report into one snapshot: who is primary, who takes reads, and why.
 //!
-//! This is observation, not election: someone else promotes, and we follow what we see.
+//! This is observation, not election: someone else promotes, and we follow what we see; or the proxies agree who leads
+//! ([`Decree`]), and we see whether it is so.
 //!
 //! | Seen | Primary |
 //! |---|---|
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 pub use self::lag::LagLimits;
 use self::lag::Trail;
 use self::member::{Feed, Member};
+use super::decree::{Authority, Decree};
 use super::{Change, Node, NodeId, NodeName, NodeView, Report, Role, Snapshot, Standby, Standing};
 use crate::pg::Timeline;
 
@@ -59,6 +61,7 @@ pub struct Observer {
     led: Option<(NodeId, Timeline)>,
     conflict: Option<String>,
     trail: Trail,
+    authority: Authority,
     snapshot: Snapshot,
 }
 
@@ -74,9 +77,25 @@ impl Observer {
     pub fn new(nodes: Vec<Arc<Node>>, limits: Thresholds) -> Self {
         let members: Vec<_> = nodes.into_iter().map(Member::new).collect();
         let (trail, snapshot) = (Trail::default(), Snapshot::default());
-        let mut observer = Observer { limits, members, led: None, conflict: None, trail, snapshot };
+        let authority = Authority::Seen;
+        let mut observer =
+            Observer { limits, members, led: None, conflict: None, trail, authority, snapshot };
         observer.snapshot = observer.draw(None, None, 0, None);
         observer
+    }
+
+    /// Begins with nothing known, and follows whom it is [told](Self::hear) to.
+    pub fn told(nodes: Vec<Arc<Node>>, limits: Thresholds) -> Self {
+        Observer { authority: Authority::Agreed(None), ..Observer::new(nodes, limits) }
+    }
+
+    /// Takes what the proxies have agreed on; returns what is worth telling.
+    pub fn hear(&mut self, decree: Decree, now: Instant) -> Vec<Change> {
+        if self.authority.decree() == Some(&decree) {
+            return Vec::new();
+        }
+        self.authority = Authority::Agreed(Some(decree));
+        self.settle(now)
     }
 
     /// Takes what came of a probe of `node` that began at `asked_at` and ended at `now`; returns what is
@@ -101,7 +120,10 @@ impl Observer {
         let Choice { primary, reason, conflict } = self.choose(identifier);
         self.settle_feeds(primary);
         let leads = primary.and_then(|i| Some((NodeId(i as u16), self.members[i].writable()?.0)));
-        let term = self.snapshot.term + u64::from(leads.is_some() && leads != self.led);
+        let term = match &self.authority {
+            Authority::Seen => self.snapshot.term + u64::from(leads.is_some() && leads != self.led),
+            Authority::Agreed(decree) => decree.as_ref().map_or(0, |decree| decree.term),
+        };
         self.led = leads.or(self.led);
         if let Some((primary, _)) = leads {
             self.measure(primary);
@@ -152,6 +174,9 @@ impl Observer {
     /// Returns the identifier most nodes share; on a tie, that of the first in the operator's order. Once a
     /// primary was followed it is settled: a stray server must not take the cluster over when others die.
     fn shared_identifier(&self) -> Option<u64> {
+        if let Some(agreed) = self.authority.decree().and_then(|decree| decree.system_identifier) {
+            return Some(agreed);
+        }
         if self.led.is_some() {
             return self.snapshot.system_identifier;
         }
@@ -167,6 +192,9 @@ impl Observer {
     }
 
     fn choose(&self, identifier: Option<u64>) -> Choice {
+        if let Authority::Agreed(decree) = &self.authority {
+            return self.obey(decree.as_ref(), identifier);
+        }
         let none = |reason: &str| Choice { primary: None, reason: reason.to_owned(), conflict: None };
         if let Some(unasked) = self.members.iter().find(|member| !member.asked) {
             return none(&format!("{} was not asked yet", unasked.node.name));
@@ -206,6 +234,35 @@ impl Observer {
         let went_back =
             self.members.get(usize::from(last.0)).and_then(Member::timeline).is_some_and(|t| t <= newest);
         newest < timeline && !went_back
+    }
+
+    /// The leader agreed on, if it is seen to be what it was said to be.
+    fn obey(&self, decree: Option<&Decree>, identifier: Option<u64>) -> Choice {
+        let none = |reason: String| Choice { primary: None, reason, conflict: None };
+        let Some(decree) = decree else { return none("it is not known yet who leads".to_owned()) };
+        if !decree.open {
+            return none(format!("term {} is not open", decree.term));
+        }
+        let leader = self.members.iter().position(|member| member.node.name == decree.leader);
+        let Some((place, member)) = leader.map(|place| (place, &self.members[place])) else {
+            return none(format!("{} leads, and is not configured here", decree.leader));
+        };
+        match member.writable() {
+            _ if member.answer.is_none() => none(format!("{}: {}", decree.leader, member.reason)),
+            _ if member.system_identifier() != identifier => {
+                none(format!("the server at {} belongs to another cluster", decree.leader))
+            }
+            None => none(format!("{} leads, and is seen to be a standby", decree.leader)),
+            Some((timeline, _)) if timeline != decree.timeline => none(format!(
+                "{} leads on timeline {}, and is seen on timeline {timeline}",
+                decree.leader, decree.timeline
+            )),
+            Some(_) => Choice {
+                primary: Some(place),
+                reason: format!("it leads in term {}", decree.term),
+                conflict: None,
+            },
+        }
     }
 
     fn explain(
@@ -266,6 +323,9 @@ impl Observer {
     /// Returns the timeline standbys must be on to serve reads: the last primary's; before the first
     /// primary, the highest anyone streams.
     fn reading_timeline(&self, identifier: Option<u64>) -> Option<Timeline> {
+        if let Authority::Agreed(decree) = &self.authority {
+            return decree.as_ref().map(|decree| decree.timeline);
+        }
         let streamed = || {
             let ours =
                 |member: &&Member| member.system_identifier() == identifier && member.feed == Feed::Streaming;
@@ -305,7 +365,9 @@ impl Observer {
         let Standing::Standby { timeline, replayed, .. } = &answer.facts.standing else {
             return Some("it accepts writes");
         };
+        let barred = || self.authority.decree()?.barred.get(&member.node.name).copied();
         match () {
+            () if barred().is_some() => barred(),
             () if !member.node.reads || member.node.weight == 0 => Some("the configuration says so"),
             () if member.drained => Some("an operator has drained it"),
             () if identifier != Some(answer.facts.system_identifier) => Some("it belongs to another cluster"),

@@ -1,0 +1,4 @@
+//! Fault stories of a cluster that Bellwether leads: real servers, real etcd, real proxies.
+
+mod failover;
+mod support;
