@@ -408,7 +408,9 @@ fn plan(s: &Situation<'_>) -> Plan {
     match (s.term.phase, operation.step, &operation.candidate) {
         (Phase::Open, ..) => keeping::open(s),
         (Phase::Hold, ..) => switchover::held(s, operation),
-        (Phase::Frozen, Step::Chosen, Some(candidate)) => promotion::chosen(s, operation, candidate),
+        (Phase::Frozen, Step::Chosen, Some(candidate)) => {
+            requests::rebuilt(s, operation).unwrap_or_else(|| promotion::chosen(s, operation, candidate))
+        }
         (Phase::Frozen, ..) => {
             requests::frozen(s, operation).unwrap_or_else(|| failover::frozen(s, operation))
         }

@@ -1,5 +1,7 @@
 //! From the choice to the opening: promote, prove, open; or give the candidate up (steps Chosen and Open).
 
+use std::collections::BTreeSet;
+
 use super::election;
 use super::facts::{Facts, Upstream};
 use super::failover::{follow, heir, permission_us, soften};
@@ -105,9 +107,9 @@ fn prove(
         return open(s, operation, candidate, facts, rule, plan);
     }
     if let Some(rule) = &rule {
-        if let Some(wider) = wider(s, operation, candidate, rule) {
-            let sync = Sync { heir: Some(wider), ..s.sync() };
-            let say = format!("term {}: more nodes may vote", s.term.number);
+        if let Some(mended) = mended(s, operation, candidate, rule) {
+            let sync = Sync { heir: Some(mended), ..s.sync() };
+            let say = format!("term {}: other nodes vote", s.term.number);
             plan.txn = Some((s.txn().put(Key::Sync, Record::Sync(sync)), say));
             return plan;
         }
@@ -136,13 +138,17 @@ fn preset(s: &Situation<'_>) -> Option<SyncNames> {
     Some(s.names(&rule))
 }
 
-/// Nodes that came back in the meantime vote as well: nothing was acknowledged under the heir's rule, so it may
-/// change as it likes until the term opens.
-fn wider(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, rule: &Rule) -> Option<Rule> {
+/// Nodes that came back in the meantime vote as well, and one that turned out to be suspect does not: nothing was
+/// acknowledged under the heir's rule, so it may change as it likes until the term opens.
+fn mended(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, rule: &Rule) -> Option<Rule> {
     let now = heir(s, operation, candidate)?;
-    let voters = now.voters.union(&rule.voters).cloned().collect();
-    let wider = Rule { voters, k: now.k.max(rule.k) };
-    (rule.voters.len() < rule.k as usize && wider.voters != rule.voters).then_some(wider)
+    let sound =
+        |name: &&NodeName| !matches!(election::standing(s, operation, name), Err(Wait::Suspect { .. }));
+    let kept: BTreeSet<NodeName> = rule.voters.iter().filter(sound).cloned().collect();
+    let short = kept.len() < rule.k as usize;
+    let voters = if short { now.voters.union(&kept).cloned().collect() } else { kept };
+    let mended = Rule { voters, k: now.k.max(rule.k) };
+    (mended.voters != rule.voters).then_some(mended)
 }
 
 /// Points the recruits at the candidate at once: its commits wait for them.
@@ -177,9 +183,10 @@ fn open(
     suspects.remove(candidate);
     if timeline <= s.term.highest_timeline {
         // Another promotion may have chosen the same number, at the same position: whoever was not seen to hold
-        // still in this term may have followed that one.
+        // still in this term may have followed that one. A candidate that was given up may hold still and be
+        // promoted all the same, as the promotion it was asked for goes on inside it.
         for (name, _) in s.members().filter(|(name, _)| *name != candidate) {
-            if !holds_still(s, operation, name) {
+            if !holds_still(s, operation, name) || operation.given_up.contains(name) {
                 let from = suspects.get(name).copied().unwrap_or(timeline);
                 suspects.insert(name.clone(), from.min(timeline));
             }
@@ -236,10 +243,15 @@ fn give_up(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, why: 
         let last = facts.lineage.last().timeline.0;
         if facts.is_primary() { last } else { last.max(parent) + 1 }
     });
+    // Its promotion may be through at any moment from now on, with a timeline that the next one chooses as well.
+    let mut suspects = s.term.suspects.clone();
+    let from = suspects.get(candidate).copied().unwrap_or(chosen);
+    suspects.insert(candidate.clone(), from.min(chosen));
     let term = Term {
         number,
         phase: Phase::Frozen,
         highest_timeline: s.term.highest_timeline.max(chosen),
+        suspects,
         ..s.term.clone()
     };
     let mut given_up = operation.given_up.clone();

@@ -70,6 +70,9 @@ pub(super) fn open(s: &Situation<'_>) -> Option<Plan> {
 
 /// Plans what a request can change while the cluster is frozen: whom to take, and whether commits may be lost.
 pub(super) fn frozen(s: &Situation<'_>, operation: &Operation) -> Option<Plan> {
+    if let Some(plan) = rebuilt(s, operation) {
+        return Some(plan);
+    }
     let (id, request) = s.view.requests().next()?;
     let Request::Failover { to, accept_loss } = request else {
         let why = format!("an operation is under way: {}", operation.reason);
@@ -86,6 +89,21 @@ pub(super) fn frozen(s: &Situation<'_>, operation: &Operation) -> Option<Plan> {
         (None, false) => "the best node is to lead".to_owned(),
     };
     let txn = s.txn().put(Key::Op, Record::Operation(next));
+    Some(said(answered(s, txn, id, true, text.clone()), text))
+}
+
+/// Takes note that a node was copied anew while the cluster is frozen: the candidate's proof may wait for it.
+pub(super) fn rebuilt(s: &Situation<'_>, operation: &Operation) -> Option<Plan> {
+    let found = s.view.requests().find_map(|(id, request)| match request {
+        Request::Rebuilt { node } => Some((id, node)),
+        _ => None,
+    });
+    let (id, node) = found?;
+    let (mut term, mut operation) = (s.term.clone(), operation.clone());
+    term.suspects.remove(node);
+    operation.given_up.remove(node);
+    let txn = s.txn().put(Key::Term, Record::Term(term)).put(Key::Op, Record::Operation(operation));
+    let text = format!("{node} has a new copy");
     Some(said(answered(s, txn, id, true, text.clone()), text))
 }
 

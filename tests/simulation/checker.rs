@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether::cluster::{
-    Ack, AckKind, Durability, History, Key, Operation, OperationKind, Phase, Record, Rule, Step, Sync, Term,
+    Ack, AckKind, Durability, History, Key, Operation, OperationKind, Phase, Record, Rule, Step, Sync,
+    SyncNames, Term,
 };
+use bellwether::topology::NodeName;
 
 use super::clock::Time;
 use super::happening::Outcome;
@@ -29,12 +31,15 @@ pub struct Checker {
     promised: BTreeMap<BranchId, u64>,
     /// The same under any rule.
     acknowledged: BTreeMap<BranchId, u64>,
+    /// Commits acknowledged to sessions that go past the proxies.
+    direct: BTreeMap<BranchId, u64>,
     /// Commits whose wait was cancelled: visible, and held by nobody for certain.
     cancelled: BTreeSet<WriteId>,
     /// The highest term anything was delivered under, and by which node.
     delivered: Option<(u64, usize)>,
     /// The leader of each term that opened, and its branch.
     leaders: BTreeMap<u64, (usize, BranchId)>,
+    candidates: BTreeMap<u64, NodeName>,
     term: u64,
     epoch: u64,
     /// When a client of each process last heard that its write is committed.
@@ -187,13 +192,29 @@ impl World {
                     }
                 }
                 (Key::Ack(proxy), Some(Record::Ack(ack))) => {
-                    let process = self.processes.iter().position(|process| process.name == *proxy);
+                    let process = self
+                        .processes
+                        .iter()
+                        .position(|process| process.name == *proxy && process.run == ack.incarnation);
                     self.check_ack(process, ack);
                 }
-                (Key::Op, Some(Record::Operation(operation))) => self.coverage.operation(operation),
+                (Key::Op, Some(Record::Operation(operation))) => {
+                    self.coverage.operation(operation);
+                    self.check_candidate(operation);
+                }
                 (Key::History(term), Some(Record::History(history))) => self.check_history(*term, history),
                 _ => {}
             }
+        }
+    }
+
+    /// C11: one candidate in a term. Another one needs another term.
+    fn check_candidate(&mut self, operation: &Operation) {
+        let Some(candidate) = &operation.candidate else { return };
+        let known = self.checker.candidates.entry(operation.term).or_insert_with(|| candidate.clone());
+        if known != candidate {
+            let text = format!("term {} has two candidates, {known} and {candidate}", operation.term);
+            self.violate("C11", text);
         }
     }
 
@@ -253,8 +274,10 @@ impl World {
             let text = format!("{name} leads without the promised commit at {end} of {branch:?}");
             return self.violate("S2", text);
         }
+        let direct = lost(&self.checker.direct);
+        self.checker.direct.clear();
         if operation.kind == OperationKind::Switchover
-            && let Some((branch, end)) = acknowledged.first()
+            && let Some((branch, end)) = acknowledged.first().or(direct.first())
         {
             let text = format!("a switchover to {name} lost the commit at {end} of {branch:?}");
             return self.violate("S2", text);
@@ -344,6 +367,9 @@ impl World {
         if !recorded {
             return self.violate("H9", format!("{name} was promoted and is not recorded as a candidate"));
         }
+        if self.is_sync() && current {
+            return self.check_names_of(node);
+        }
         if self.is_sync() || !current {
             return;
         }
@@ -358,6 +384,44 @@ impl World {
         if let Some(process) = late {
             let text = format!("{name} left recovery while p{} may still deliver from another", process + 1);
             self.violate("S2", text);
+        }
+    }
+
+    /// S5: a server has begun to replay another history on top of its own, as the two look alike. Whoever leads may
+    /// only be followed so by a node that is known to be suspect, which nobody reads from.
+    pub fn check_mixing(&mut self, node: usize, sender: usize) {
+        self.coverage.hit("two histories mixed");
+        let Some(Record::Term(term)) = self.store.get(&Key::Term).as_deref().cloned() else { return };
+        let leads = term.phase == Phase::Open && self.names[sender] == term.leader;
+        if leads && !term.suspects.contains_key(&self.names[node]) {
+            self.violate(
+                "S5",
+                format!("n{} follows another history than its own and is no suspect", node + 1),
+            );
+        }
+    }
+
+    /// H10: whoever leaves recovery makes commits wait from the first one on.
+    fn check_names_of(&mut self, node: usize) {
+        let Some(Record::Sync(sync)) = self.store.get(&Key::Sync).as_deref().cloned() else { return };
+        let waits = self.servers[node].sync_names != SyncNames::Nobody;
+        if sync.heir.is_some_and(|heir| heir.k > 0) && !waits {
+            self.violate("H10", format!("n{} left recovery and waits for nobody", node + 1));
+        }
+    }
+
+    /// A commit of a session that goes past the proxies was acknowledged by a server.
+    pub fn direct_commit(&mut self, node: usize, write: WriteId) {
+        if self.leader() != Some(node) {
+            return;
+        }
+        let place = self.wal.place_of(write);
+        let furthest = self.checker.direct.entry(place.branch).or_default();
+        *furthest = place.end.max(*furthest);
+        if self.is_sync() {
+            let furthest = self.checker.promised.entry(place.branch).or_default();
+            *furthest = place.end.max(*furthest);
+            self.check_promises();
         }
     }
 

@@ -309,7 +309,8 @@ impl World {
                 let outcome = if warned { Outcome::Warned(write) } else { Outcome::Committed(write) };
                 self.replies(node, id, process, outcome);
             }
-            (Waiter::Connection { .. }, None) => {}
+            (Waiter::Direct, Some(write)) if !warned => self.direct_commit(node, write),
+            (Waiter::Connection { .. } | Waiter::Direct, _) => {}
             (Waiter::Probe { process, run, ask }, _) => {
                 let done =
                     if warned { Done::Failed("its wait was cancelled".to_owned()) } else { Done::Well };

@@ -2,9 +2,10 @@
 
 use bellwether::cluster::{Durability, Key, Record, Request, Txn};
 
-use super::clock::{MS, SECOND, Time};
+use super::clock::{Clock, MS, SECOND, Time};
 use super::network::Party;
 use super::random::Random;
+use super::recipes::Kitchen;
 use super::server::{Power, Restore};
 use super::world::World;
 
@@ -46,6 +47,14 @@ pub enum Target {
 pub enum What {
     ProcessDies(usize),
     ProcessFreezes(usize),
+    /// The process with the active coordinator is suspended.
+    CoordinatorFreezes,
+    /// Another process of the same name starts while this one is cut off from the store; it dies in the end.
+    Doubled(usize),
+    /// What the process shows for as long as it lives does not reach the store.
+    Unshown(usize),
+    /// The active coordinator's process dies before the n-th next action of it that matters.
+    CoordinatorDiesAtStep(u64),
     /// The process dies before the n-th next action of its coordinator that matters.
     ProcessDiesAtStep(usize, u64),
     Cut(Party, Party),
@@ -81,11 +90,20 @@ impl Plan {
         only: Option<&[usize]>,
     ) -> Self {
         let mut random = Random::new(seed, 1);
-        let count = random.pick(&[1, 2, 2, 3, 3, 4, 5, 7]);
-        let length = random.pick(&[4 * SECOND, 8 * SECOND, 12 * SECOND]);
         let mut faults = Vec::new();
-        let mut from = CALM + random.between(0..SECOND);
-        for number in 0..count {
+        let begins = CALM + random.between(0..SECOND);
+        let recipe = random.chance(60);
+        if recipe {
+            let kitchen = Kitchen { at: begins + SECOND, processes, nodes, durability };
+            for (from, lasts, what) in kitchen.cook(&mut random) {
+                faults.push(Fault { number: faults.len(), from, until: from + lasts, what, struck: None });
+            }
+        }
+        let count =
+            if recipe { random.pick(&[0, 0, 0, 1, 2]) } else { random.pick(&[1, 2, 2, 3, 3, 4, 5, 7]) };
+        let length = random.pick(&[4 * SECOND, 8 * SECOND, 12 * SECOND]);
+        let mut from = begins;
+        for _ in 0..count {
             // Often close upon the one before: two at once are harder than one after the other.
             from += match random.between(0..3) {
                 0 => random.between(0..300 * MS),
@@ -95,7 +113,7 @@ impl Plan {
             let lasts = random.pick(&[200 * MS, SECOND, 3 * SECOND, 6 * SECOND]);
             let until = from + lasts / 2 + random.between(0..lasts);
             let what = What::draw(&mut random, processes, nodes, durability);
-            faults.push(Fault { number, from, until, what, struck: None });
+            faults.push(Fault { number: faults.len(), from, until, what, struck: None });
         }
         let over = faults.iter().map(|fault| fault.until).max().unwrap_or(CALM) + 10 * MS;
         faults.retain(|fault| only.is_none_or(|only| only.contains(&fault.number)));
@@ -121,8 +139,10 @@ impl What {
         let wanted = random.chance(60).then_some(node);
         match random.between(0..34) {
             0 => What::ProcessDies(process),
-            1 | 2 => What::ProcessFreezes(process),
-            3..6 => What::ProcessDiesAtStep(process, random.between(0..8)),
+            1 => What::ProcessFreezes(process),
+            2 => What::CoordinatorFreezes,
+            3 => What::ProcessDiesAtStep(process, random.between(0..8)),
+            4 | 5 => What::CoordinatorDiesAtStep(random.between(0..8)),
             6 => What::Cut(party, other),
             7 => What::Cut(other, party),
             8 | 9 => What::Isolated(party, true, true),
@@ -183,6 +203,7 @@ impl World {
                 Target::Node(node) => node,
                 Target::Leader => self.leader().unwrap_or(0),
             }),
+            W::CoordinatorFreezes | W::CoordinatorDiesAtStep(_) => self.active(),
             _ => None,
         }
     }
@@ -195,6 +216,38 @@ impl World {
         }
     }
 
+    /// Returns which process decides, as the store has it.
+    fn active(&self) -> Option<usize> {
+        match self.store.get(&Key::Epoch).as_deref() {
+            Some(Record::Epoch(epoch)) => self
+                .processes
+                .iter()
+                .position(|one| one.name == epoch.coordinator && one.run == epoch.incarnation),
+            _ => None,
+        }
+    }
+
+    /// Starts a second process under the name of one that is out of reach, or ends the first.
+    fn double(&mut self, process: usize, begins: bool) {
+        for (from, to) in [(Party::Process(process), Party::Store), (Party::Store, Party::Process(process))] {
+            self.network.cut(from, to, begins);
+        }
+        if !begins {
+            return self.crash_process(process);
+        }
+        if !self.processes[process].alive {
+            return;
+        }
+        let (name, run) = (self.processes[process].name.clone(), self.processes[process].run);
+        let clock = Clock::draw(&mut self.random, self.timings.clock_error_ppm);
+        let twin = self.make_process(name, run + 1000, clock);
+        self.processes.push(twin);
+        self.parked_processes.push(Vec::new());
+        let index = self.processes.len() - 1;
+        self.story.tell(self.now, || format!("p{} starts under the name of p{}", index + 1, process + 1));
+        self.begin_process(index);
+    }
+
     fn inflict(&mut self, fault: &Fault, struck: Option<usize>, begins: bool) {
         let node = struck.unwrap_or(0);
         match fault.what {
@@ -204,6 +257,18 @@ impl World {
             What::ProcessDiesAtStep(process, steps) => {
                 self.processes[process].fuse = begins.then_some(steps);
             }
+            What::CoordinatorFreezes => {
+                if let Some(process) = struck {
+                    self.freeze_process(process, begins);
+                }
+            }
+            What::CoordinatorDiesAtStep(steps) => {
+                if let Some(process) = struck {
+                    self.processes[process].fuse = begins.then_some(steps);
+                }
+            }
+            What::Doubled(process) => self.double(process, begins),
+            What::Unshown(process) => count(&mut self.processes[process].unshown, begins),
             What::Cut(from, to) => self.network.cut(from, to, begins),
             What::Isolated(party, out, into) => self.isolate(party, out, into, begins),
             What::Unseen(_, process) => {

@@ -12,40 +12,156 @@ use super::wal::{Place, WriteId};
 #[derive(Clone, Debug)]
 pub enum Happening {
     // PostgreSQL, inside and between servers.
-    WalArrives { to: usize, run: u64, link: u64, from: Place },
-    FlushHeard { by: usize, run: u64, standby: usize, link: u64, end: u64 },
-    Replays { node: usize, run: u64, end: u64 },
-    Looks { node: usize, run: u64, look: u64 },
-    ReceiverStarts { node: usize, run: u64, look: u64, sender: usize },
-    LinkChecked { node: usize, run: u64, link: u64 },
-    LinkBreaks { node: usize, run: u64, link: u64 },
-    NamesApply { node: usize, run: u64 },
-    PromotionEnds { node: usize, run: u64 },
-    Boots { node: usize, run: u64 },
+    WalArrives {
+        to: usize,
+        run: u64,
+        link: u64,
+        from: Place,
+    },
+    FlushHeard {
+        by: usize,
+        run: u64,
+        standby: usize,
+        link: u64,
+        end: u64,
+    },
+    Replays {
+        node: usize,
+        run: u64,
+        end: u64,
+    },
+    Looks {
+        node: usize,
+        run: u64,
+        look: u64,
+    },
+    ReceiverStarts {
+        node: usize,
+        run: u64,
+        look: u64,
+        sender: usize,
+    },
+    LinkChecked {
+        node: usize,
+        run: u64,
+        link: u64,
+    },
+    LinkBreaks {
+        node: usize,
+        run: u64,
+        link: u64,
+    },
+    NamesApply {
+        node: usize,
+        run: u64,
+    },
+    PromotionEnds {
+        node: usize,
+        run: u64,
+    },
+    Boots {
+        node: usize,
+        run: u64,
+    },
     // Processes and the store.
-    StoreAsked { process: usize, run: u64, call: Call, ask: Box<StoreAsk> },
-    StoreAnswers { process: usize, run: u64, call: Call, answer: StoreAnswer },
-    StoreTimesOut { process: usize, run: u64, call: Call },
+    StoreAsked {
+        process: usize,
+        run: u64,
+        call: Call,
+        ask: Box<StoreAsk>,
+    },
+    StoreAnswers {
+        process: usize,
+        run: u64,
+        call: Call,
+        answer: StoreAnswer,
+    },
+    StoreTimesOut {
+        process: usize,
+        run: u64,
+        call: Call,
+    },
     // Coordinators and servers.
-    NodeAsked { process: usize, run: u64, ask: u64, node: usize, what: Box<Ask> },
-    NodeAnswers { process: usize, run: u64, ask: u64, answer: Box<Answer> },
-    NodeTimesOut { process: usize, run: u64, ask: u64 },
+    NodeAsked {
+        process: usize,
+        run: u64,
+        ask: u64,
+        node: usize,
+        what: Box<Ask>,
+    },
+    NodeAnswers {
+        process: usize,
+        run: u64,
+        ask: u64,
+        answer: Box<Answer>,
+    },
+    NodeTimesOut {
+        process: usize,
+        run: u64,
+        ask: u64,
+    },
     // Clients, and their connections through a proxy to a primary.
-    ClientActs { process: usize, run: u64, client: usize },
-    Connects { node: usize, connection: u64 },
-    Connected { process: usize, connection: u64, shown: Option<Box<Shown>> },
-    Executes { node: usize, run: u64, process: usize, connection: u64, statement: Statement },
-    Executed { process: usize, connection: u64, outcome: Outcome },
-    ConnectionChecked { process: usize, connection: u64 },
-    ConnectionLost { process: usize, connection: u64 },
-    ServersClosed { process: usize, run: u64, closing: CallId },
+    ClientActs {
+        process: usize,
+        run: u64,
+        client: usize,
+    },
+    Connects {
+        node: usize,
+        connection: u64,
+    },
+    Connected {
+        process: usize,
+        connection: u64,
+        shown: Option<Box<Shown>>,
+    },
+    Executes {
+        node: usize,
+        run: u64,
+        process: usize,
+        connection: u64,
+        statement: Statement,
+    },
+    Executed {
+        process: usize,
+        connection: u64,
+        outcome: Outcome,
+    },
+    ConnectionChecked {
+        process: usize,
+        connection: u64,
+    },
+    ConnectionLost {
+        process: usize,
+        connection: u64,
+    },
+    ServersClosed {
+        process: usize,
+        run: u64,
+        closing: CallId,
+    },
+    /// Somebody writes to every primary there is, past the proxies.
+    WritesDirectly,
     // Processes themselves.
-    Nudged { process: usize, run: u64 },
-    Wakes { process: usize, run: u64, wake: u64 },
-    Restarts { process: usize },
+    Nudged {
+        process: usize,
+        run: u64,
+    },
+    Wakes {
+        process: usize,
+        run: u64,
+        wake: u64,
+    },
+    Restarts {
+        process: usize,
+    },
     // Around them.
-    FaultBegins { fault: usize },
-    FaultEnds { fault: usize },
+    FaultBegins {
+        fault: usize,
+    },
+    FaultEnds {
+        fault: usize,
+    },
     OperatorLooks,
 }
 
@@ -146,6 +262,7 @@ impl Happening {
             | H::Restarts { .. }
             | H::FaultBegins { .. }
             | H::FaultEnds { .. }
+            | H::WritesDirectly
             | H::OperatorLooks => None,
         }
     }

@@ -38,6 +38,7 @@ impl World {
             return Some(("L3", text));
         }
         let silent = (0..self.processes.len())
+            .filter(|process| self.processes[*process].alive)
             .find(|process| self.checker.last_commit.get(process).is_none_or(|at| *at < since));
         if let Some(process) = silent {
             return Some(("L1", format!("no client of p{} has committed since", process + 1)));

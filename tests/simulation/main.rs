@@ -8,15 +8,18 @@ mod client;
 mod clock;
 mod command;
 mod coverage;
+mod direct;
 mod faults;
 mod happening;
 mod liveness;
 mod network;
 mod operator;
+mod planted;
 mod power;
 mod process;
 mod queue;
 mod random;
+mod recipes;
 mod replication;
 mod report;
 mod run;
@@ -184,4 +187,19 @@ fn simulate() {
             }
         }
     }
+}
+
+/// Searches for every planted bug from seed 0 on, and prints the table.
+#[test]
+#[ignore = "run by ./dev simulate --planted"]
+fn planted() {
+    let most =
+        std::env::var("BELLWETHER_SIMULATE_SEEDS").map_or(20_000, |text| text.parse().expect("a number"));
+    let wanted = std::env::var("BELLWETHER_SIMULATE_PLANTED").unwrap_or_default();
+    let mut bugs = planted::Bug::all();
+    bugs.retain(|bug| format!("{bug:?}").contains(&wanted));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let found = planted::search(&bugs, most, |_| None, threads);
+    println!("{}", planted::table(&found));
+    assert!(found.iter().all(|one| one.by.is_some()), "a planted bug was not caught");
 }

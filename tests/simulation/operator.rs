@@ -22,12 +22,14 @@ impl World {
             }
             let timeline = self.wal.lineage(server.place.branch).last().timeline.0;
             let suspect = term.suspects.get(&self.names[node]).is_some_and(|from| timeline >= *from);
-            let follows = server.recovery
-                && !server.mixed
-                && self.wal.is_prefix(server.place, self.servers[leader].place.branch);
-            if !follows || suspect {
+            // What an operator can see: timelines and positions, which two histories can share.
+            let fits = self.wal.lets_stream(server.place, self.servers[leader].place);
+            if suspect || !fits {
                 self.coverage.hit("operator rewinds");
                 self.rewind(node, leader);
+            } else if !server.recovery {
+                self.coverage.hit("operator makes a standby");
+                self.demote(node, leader);
             }
             if suspect {
                 let request = Request::Rebuilt { node: self.names[node].clone() };

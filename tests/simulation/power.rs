@@ -1,6 +1,6 @@
 //! Servers start, stop, are promoted, are rewound.
 
-use bellwether::cluster::SyncNames;
+use bellwether::cluster::{SyncNames, Upstream};
 
 use super::clock::MS;
 use super::happening::Happening;
@@ -128,18 +128,26 @@ impl World {
     pub fn rewind(&mut self, node: usize, leader: usize) {
         self.stop_server(node, false);
         self.check_wipe(node);
-        let theirs = self.servers[leader].place;
-        let kept = self.wal.common(self.servers[node].place, theirs);
-        let server = &mut self.servers[node];
+        let (theirs, mixed) = (self.servers[leader].place, self.servers[leader].mixed);
         // pg_rewind brings the node to the leader's end; it must replay up to there before it lets readers in.
+        let server = &mut self.servers[node];
         server.place = Place { branch: self.wal.branch_at(theirs.branch, theirs.end), end: theirs.end };
-        server.replayed = theirs.end;
+        (server.mixed, server.replayed) = (mixed, theirs.end);
+        self.story.tell(self.now, || format!("operator: n{} rewound to n{}", node + 1, leader + 1));
+        self.demote(node, leader);
+    }
+
+    /// An operator starts a server as a standby of `leader`, its data as it is.
+    pub fn demote(&mut self, node: usize, leader: usize) {
+        self.stop_server(node, false);
+        let server = &mut self.servers[node];
         server.recovery = true;
-        server.mixed = false;
-        server.conf.upstream = bellwether::cluster::Upstream::Foreign;
+        server.conf.upstream = Upstream::Foreign;
         server.conf.foreign = leader;
         server.conf.sync_names = SyncNames::Nobody;
-        self.story.tell(self.now, || format!("operator: n{} rewound to {kept}, made a standby", node + 1));
+        self.story.tell(self.now, || {
+            format!("operator: n{} is a standby of n{} from now on", node + 1, leader + 1)
+        });
         self.start_server(node);
     }
 }

@@ -43,6 +43,8 @@ pub struct Process {
     pub calls: BTreeMap<Call, bool>,
     /// When it wakes next, and the number of that plan.
     pub wake: Option<(Time, u64)>,
+    /// So many faults keep what it shows from the store.
+    pub unshown: u32,
     /// How often it woke in the current second.
     pub woken: (Time, u64),
     /// It dies after so many more actions of its coordinator.
@@ -158,6 +160,7 @@ impl World {
                 let node = self.index_of(&order.node);
                 self.order(process, node, order);
             }
+            Action::Show(..) if self.processes[process].unshown > 0 => {}
             Action::Show(key, record) => {
                 let id = CallId(self.next_ask());
                 let ask = StoreAsk::Show(key, Box::new(record));
@@ -333,9 +336,13 @@ impl World {
         self.story.tell(self.now, || format!("p{} starts", process + 1));
         let run = self.processes[process].run + 1;
         let (clock, name) = (self.processes[process].clock, self.processes[process].name.clone());
-        let frozen = self.processes[process].frozen;
+        // A twin may have taken its place for good.
+        if self.processes.iter().any(|other| other.alive && other.name == name) {
+            return;
+        }
+        let (frozen, unshown) = (self.processes[process].frozen, self.processes[process].unshown);
         let mut fresh = self.make_process(name, run, clock);
-        (fresh.frozen, fresh.frozen_since) = (frozen, self.now);
+        (fresh.frozen, fresh.frozen_since, fresh.unshown) = (frozen, self.now, unshown);
         self.processes[process] = fresh;
         self.begin_process(process);
     }
@@ -373,6 +380,7 @@ impl World {
             epoch_reads: BTreeMap::new(),
             calls: BTreeMap::new(),
             wake: None,
+            unshown: 0,
             woken: (0, 0),
             fuse: None,
         }

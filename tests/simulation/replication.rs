@@ -101,8 +101,9 @@ impl World {
         if from.end > server.place.end {
             if !self.wal.is_prefix(server.place, from.branch) {
                 server.mixed = true;
-                self.story.tell(now, || format!("n{} mixes two histories", to + 1));
+                self.check_mixing(to, sender);
             }
+            let server = &mut self.servers[to];
             server.place = Place { branch: self.wal.branch_at(from.branch, from.end), end: from.end };
             server.received = Some(from.end);
             let (run, end) = (server.run, from.end);

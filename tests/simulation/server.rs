@@ -122,6 +122,8 @@ pub struct Waiting {
 pub enum Waiter {
     /// A client's connection.
     Connection { id: u64, process: usize },
+    /// A session that goes past the proxies.
+    Direct,
     /// A coordinator's probe commit: process, its run, the question.
     Probe { process: usize, run: u64, ask: u64 },
 }

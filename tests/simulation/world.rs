@@ -151,6 +151,9 @@ impl World {
             self.queue.plan(fault.from, Happening::FaultBegins { fault: index });
             self.queue.plan(fault.until, Happening::FaultEnds { fault: index });
         }
+        if self.random.chance(30) {
+            self.plan(0, Happening::WritesDirectly);
+        }
         self.plan(super::faults::OPERATOR_LOOKS, Happening::OperatorLooks);
     }
 
@@ -242,6 +245,7 @@ impl World {
             H::FaultBegins { fault } => self.fault_begins(fault),
             H::FaultEnds { fault } => self.fault_ends(fault),
             H::OperatorLooks => self.operator_looks(),
+            H::WritesDirectly => self.write_directly(),
             other => self.dispatch_to_process(other),
         }
     }
