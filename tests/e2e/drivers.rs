@@ -33,6 +33,12 @@ fn asyncpg() {
 }
 
 #[test]
+fn sessions_of_python_see_their_writes() {
+    let printed = Bench::start().python("sees_its_writes.py");
+    assert!(printed.trim_end().ends_with("all well"), "{printed}");
+}
+
+#[test]
 fn drivers_for_python_in_depth() {
     let bench = Bench::with(crate::support::applied_everywhere(), &[]);
     for program in ["psycopg_session.py", "asyncpg_session.py"] {
