@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use bellwether::lab::Shutdown;
+
 use crate::support::World;
 
 #[test]
@@ -25,5 +27,54 @@ fn a_killed_primary_is_replaced_and_writes_go_on() {
     world.until("the other standby takes reads", |world| {
         world.readers(0) == [other] && world.readers(1) == [other]
     });
-    println!("settled {:?} after the kill\n{}", began.elapsed(), world.evidence());
+    println!("settled {:?} after the kill", began.elapsed());
+}
+
+#[test]
+fn a_frozen_primary_is_replaced_and_named_as_a_stray_until_it_is_a_standby() {
+    let world = World::start(2);
+    world.insist(0, "CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+    world.cluster.wait_replayed().unwrap();
+    world.cluster.freeze("a").unwrap();
+    world.insist(0, "INSERT INTO t VALUES (2)");
+    let leader = world.leader(0).expect("somebody leads");
+    assert_ne!(leader, "a");
+
+    // It goes on as if nothing had been: a primary that knows of no other.
+    world.cluster.thaw("a").unwrap();
+    world.until("the stray is named", |world| {
+        world.status(1).to_string().contains("a takes writes and does not lead")
+    });
+    let fenced = "SELECT current_setting('synchronous_standby_names') LIKE '%nobody%'";
+    world.until("the stray cannot commit", |world| {
+        world.cluster.sql("a", fenced).is_ok_and(|answer| answer == "t")
+    });
+    assert!(!world.readers(0).contains(&"a".to_owned()));
+    world.insist(1, "INSERT INTO t VALUES (3)");
+    assert_eq!(world.leader(0), Some(leader.clone()));
+
+    // Brought back as a standby, it is taken in by itself.
+    world.cluster.stop("a", Shutdown::Immediate).unwrap();
+    world.cluster.note_primary(&leader).unwrap();
+    world.cluster.rejoin("a").unwrap();
+    world.until("it takes reads again", |world| world.readers(0).contains(&"a".to_owned()));
+    world.until("it has all rows", |world| {
+        world.cluster.sql("a", "SELECT count(*) FROM t").is_ok_and(|count| count == "3")
+    });
+    assert!(!world.status(0).to_string().contains("does not lead"), "{}", world.status(0));
+}
+
+#[test]
+fn the_coordinator_and_the_primary_are_lost_together() {
+    let mut world = World::start(2);
+    world.insist(1, "CREATE TABLE t (n int)");
+    world.cluster.wait_replayed().unwrap();
+    let log = world.proxies[0].log();
+    let active = usize::from(!log.contains("this proxy decides"));
+    world.proxies[active].kill9();
+    world.cluster.kill9("a").unwrap();
+    let began = Instant::now();
+    world.insist(1 - active, "INSERT INTO t VALUES (1)");
+    println!("written {:?} after both were killed", began.elapsed());
+    assert!(world.proxies[1 - active].log().contains("this proxy decides"));
 }

@@ -1,4 +1,6 @@
 //! Fault stories of a cluster that Bellwether leads: real servers, real etcd, real proxies.
 
 mod failover;
+mod operators;
+mod store;
 mod support;

@@ -48,6 +48,11 @@ impl World {
             .with("cluster.password = \"coordinator\"")
             .with("leading.replication = \"user=replicator password=replicator\"")
             .with(&format!("leading.name = \"p{nth}\""))
+            // A busy machine must not be taken for a fault: stories about time have settings of their own.
+            .with("store.timeout = \"1500ms\"")
+            .with("leading.probe = \"400ms\"")
+            .with("leading.permission = \"6s\"")
+            .with("leading.hold_max = \"20s\"")
             .with("http.token = \"secret\"")
             .with("log.level = \"info,bellwether::coordinator=debug\"");
         options.settings.extend(settings.iter().map(ToString::to_string));
