@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 use bellwether::cluster;
 use bellwether::cluster::permission::Permission;
-use bellwether::config::Config;
+use bellwether::config::{Agreement, Config};
 use bellwether::coordinator::lead::{self, Lead, Leading, Work};
 use bellwether::coordinator::{Connect, Login};
 use bellwether::proxy;
 use bellwether::proxy::permission::Keeper;
-use bellwether::store;
 use bellwether::store::etcd::{Etcd, SettingsError};
+use bellwether::store::{self, Memory, Store};
 use bellwether::telemetry::{Leadership, Mode};
 
 /// What leading is made of, not running yet.
@@ -63,11 +63,15 @@ pub fn prepare(
         settings.mutated,
         store::moment(),
     );
+    let store: Arc<dyn Store> = match &leading.store {
+        Agreement::Etcd(settings) => Arc::new(Etcd::new(settings)?),
+        Agreement::Memory { timeout } => Arc::new(Memory::new(*timeout)),
+    };
     let (lead, work) = lead::lead(Leading {
         cluster: config.cluster.name.clone(),
         login,
         connector,
-        store: Arc::new(Etcd::new(&leading.store)?),
+        store,
         replication: leading.replication.clone(),
         settings,
     });

@@ -120,7 +120,7 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
                 lead: lead.clone(),
                 observing,
                 mode: settings.mode,
-                store_members: settings.store.endpoints.len(),
+                store_members: settings.store.members(),
                 scheduled: Schedule::default(),
             }),
             _ => Arc::new(observing),

@@ -72,7 +72,7 @@ const IMPURE: &[&str] = &[
 
 /// Foreign crates and the files or folders (under `src`) that may name them.
 const HOMES: &[(&str, &[&str])] = &[
-    ("tokio_postgres", &["coordinator/session"]),
+    ("tokio_postgres", &["coordinator/session", "lab/workload"]),
     ("postgres_protocol", &["wire/", "auth/"]),
     ("prometheus_client", &["telemetry/"]),
     ("clap", &["cli/args"]),

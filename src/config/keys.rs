@@ -42,7 +42,7 @@ keys! {
         "lower it where the CPUs are shared with PostgreSQL";
     "etcd" LIST, "", Restart,
         "Members of etcd, such as http://10.0.0.9:2379: what the proxies of a cluster agree on stands there",
-        "needed to lead; three members on three machines survive the loss of one";
+        "needed to lead; three members on three machines survive the loss of one; memory: serves one proxy, for trials";
     "failover" Kind::Choice(&["automatic", "manual", "observe"]), "", Restart,
         "Who promotes: Bellwether by itself, Bellwether when an operator asks, or somebody else (observe)",
         "automatic where etcd is set; observe where it is not, and beside Patroni and the like";

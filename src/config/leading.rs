@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use super::check::{NAME_HINT, is_name};
 use super::lookup::{Check, as_count, as_flag};
 use super::problem::Problem;
-use super::settings::{Config, Leading, Listen};
+use super::settings::{Agreement, Config, Leading, Listen};
 use crate::cluster::{Durability, Limits, Member, Mode, ProxyName, Timings};
 use crate::pg::ConnInfo;
 use crate::store::etcd::{self, Endpoint, TlsFiles};
 use crate::topology::NodeName;
 
+/// In place of etcd's members: what is agreed on stands in the memory of the one proxy there is.
+const IN_MEMORY: &str = "memory:";
+
 impl Check<'_> {
     /// Returns how the cluster is led; `None` when somebody else does it.
     pub(super) fn leading(&mut self, config: &Config) -> Option<Leading> {
         let endpoints = self.endpoints();
-        let mode = match (self.text("failover").as_str(), endpoints.is_empty()) {
+        let in_memory = self.list("etcd").0.iter().any(|item| item.text == IN_MEMORY);
+        let mode = match (self.text("failover").as_str(), endpoints.is_empty() && !in_memory) {
             ("observe", _) | ("", true) => return None,
             (word, true) => {
                 let origin = self.origin("failover");
@@ -50,13 +54,21 @@ impl Check<'_> {
                 switch_lag_bytes: self.size("leading.switch_lag_bytes"),
             },
             timings: self.timings(),
-            store: self.store(endpoints, config),
+            store: match in_memory {
+                true => Agreement::Memory { timeout: self.duration("store.timeout") },
+                false => Agreement::Etcd(self.store(endpoints, config)),
+            },
         })
     }
 
     fn endpoints(&mut self) -> Vec<Endpoint> {
         let (items, origin) = self.list("etcd");
         let mut endpoints = Vec::new();
+        if let [only] = &items[..]
+            && only.text == IN_MEMORY
+        {
+            return endpoints;
+        }
         for item in items {
             match item.text.parse::<Endpoint>() {
                 Ok(endpoint) => endpoints.push(endpoint),

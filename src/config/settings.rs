@@ -124,11 +124,33 @@ pub struct Cluster {
     pub database: String,
 }
 
+/// Where what the proxies agree on stands.
+#[derive(Clone, Debug)]
+pub enum Agreement {
+    /// In etcd.
+    Etcd(etcd::Settings),
+    /// In the memory of the one proxy there is, and lost with it: for trying things out.
+    Memory {
+        /// How long a call may take.
+        timeout: std::time::Duration,
+    },
+}
+
+impl Agreement {
+    /// Returns how many members it has; `None` for one in memory.
+    pub fn members(&self) -> Option<usize> {
+        match self {
+            Agreement::Etcd(settings) => Some(settings.endpoints.len()),
+            Agreement::Memory { .. } => None,
+        }
+    }
+}
+
 /// How the cluster is led.
 #[derive(Clone, Debug)]
 pub struct Leading {
     /// Where the proxies agree.
-    pub store: etcd::Settings,
+    pub store: Agreement,
     /// Name of this proxy among the others.
     pub name: ProxyName,
     /// Whether it may be the coordinator.

@@ -1,13 +1,15 @@
 //! `bellwether demo`: a cluster with the proxy in front, to look at, to script, and to throw away.
 
 mod ending;
+mod keys;
 mod output;
 mod perform;
+mod stage;
 mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -15,8 +17,10 @@ use serde_json::{Value, json};
 use self::ending::{Ending, Reason};
 use self::output::Output;
 use self::perform::Tally;
+use self::stage::{Seat, Stage};
 use super::script::{self, Step};
-use super::{Cluster, Error, ProxyOptions, ProxyProcess};
+use super::workload::Report;
+use super::{Cluster, Error, Etcd, EtcdOptions, ProxyOptions, ProxyProcess};
 
 /// What the command line asked for.
 #[derive(Clone, Debug)]
@@ -60,6 +64,8 @@ pub fn run(options: Options) -> ExitCode {
 struct Outcome {
     tally: Tally,
     reason: Reason,
+    /// What the clients were told against what is there.
+    report: Option<Report>,
 }
 
 /// Why there is no outcome.
@@ -96,24 +102,46 @@ fn perform(
     ending: &Arc<Ending>,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
+    let etcd = start_etcd()?;
     let cluster = start_cluster(options)?;
-    let mut proxy = start_proxy(options, &cluster)?;
-    announce(output, options, &cluster, &proxy, began.elapsed());
+    let mut proxies = start_proxies(options, &cluster, etcd.as_ref())?;
+    announce(output, options, &cluster, &proxies, etcd.as_ref(), began.elapsed());
 
-    let (endpoint, http_port) = (proxy.endpoint(), proxy.http_port());
-    let tally = std::thread::scope(|scope| {
-        scope.spawn(|| status::show(&cluster, output, ending));
-        let performer = steps.as_deref().map(|steps| {
-            scope.spawn(|| perform::perform(steps, &cluster, &endpoint, http_port, output, ending))
-        });
-        wait_for_the_end(options, &mut proxy, output, ending);
+    let stage = Stage {
+        cluster: &cluster,
+        etcd: etcd.as_ref(),
+        proxies: proxies.iter().map(Seat::of).collect(),
+        workload: Mutex::default(),
+        output,
+        ending,
+    };
+    if steps.is_none() {
+        stage.work(CLIENTS).map_err(Failure::Broken)?;
+    }
+    let (tally, report) = std::thread::scope(|scope| {
+        scope.spawn(|| status::show(&stage));
+        let performer = steps.as_deref().map(|steps| scope.spawn(|| perform::perform(steps, &stage)));
+        if performer.is_none() {
+            scope.spawn(|| keys::obey(&stage));
+        }
+        wait_for_the_end(options, &mut proxies, output, ending);
+        let report = stage.last_audit();
         // Whatever the other threads are waiting for fails now, and they come back.
-        proxy.kill9();
+        proxies.iter_mut().for_each(ProxyProcess::kill9);
         cluster.halt();
-        performer.map(|thread| thread.join().expect("the script's thread does not panic")).unwrap_or_default()
+        let tally = performer.map(|thread| thread.join().expect("the script's thread does not panic"));
+        (tally.unwrap_or_default(), report)
     });
     let reason = ending.reason().unwrap_or(Reason::ScriptDone);
-    Ok(Outcome { tally, reason })
+    Ok(Outcome { tally, reason, report })
+}
+
+/// Clients that work while somebody watches.
+const CLIENTS: usize = 4;
+
+/// Where there is no etcd to start, the one proxy there is keeps what would stand there in its own memory.
+fn start_etcd() -> Result<Option<Etcd>, Error> {
+    if Etcd::is_installed() { Etcd::start(EtcdOptions::default()).map(Some) } else { Ok(None) }
 }
 
 fn start_cluster(options: &Options) -> Result<Cluster, Error> {
@@ -130,27 +158,62 @@ fn keeps(options: &Options) -> bool {
     options.data.as_ref().is_some_and(|path| options.keep || super::holds_a_lab(path))
 }
 
-fn start_proxy(options: &Options, cluster: &Cluster) -> Result<ProxyProcess, Error> {
+fn start_proxies(
+    options: &Options,
+    cluster: &Cluster,
+    etcd: Option<&Etcd>,
+) -> Result<Vec<ProxyProcess>, Error> {
     let binary = std::env::current_exe().map_err(Error::file("cannot find", "/proc/self/exe"))?;
-    let mut proxy = ProxyOptions::new(binary);
-    proxy.port = Some(options.port);
-    proxy.http_port = Some(9632);
-    let mut proxy = ProxyProcess::start(cluster, proxy)?;
-    proxy.wait_ready(cluster)?;
-    Ok(proxy)
+    let store = etcd.map_or("memory:".to_owned(), |etcd| etcd.endpoint(0));
+    let mut proxies = Vec::new();
+    for nth in 0..if etcd.is_some() { 2 } else { 1 } {
+        let mut proxy = ProxyOptions::new(&binary)
+            .with(&format!("etcd = [\"{store}\"]"))
+            .with(&format!("leading.name = \"p{nth}\""))
+            .with(&format!("http.token = \"{}\"", stage::TOKEN));
+        proxy.port = Some(options.port.saturating_add(nth));
+        proxy.http_port = Some(HTTP_PORT + nth);
+        proxies.push(ProxyProcess::start(cluster, proxy)?);
+    }
+    for proxy in &mut proxies {
+        proxy.wait_ready(cluster)?;
+    }
+    Ok(proxies)
 }
 
-fn announce(output: &Output, options: &Options, cluster: &Cluster, proxy: &ProxyProcess, took: Duration) {
-    output.json(|| ready_event(cluster, proxy, took));
-    let endpoint = proxy.endpoint();
+const HTTP_PORT: u16 = 9632;
+
+fn announce(
+    output: &Output,
+    options: &Options,
+    cluster: &Cluster,
+    proxies: &[ProxyProcess],
+    etcd: Option<&Etcd>,
+    took: Duration,
+) {
+    output.json(|| ready_event(cluster, proxies, etcd, took));
+    let first = &proxies[0];
+    let endpoint = first.endpoint();
     let binaries = cluster.binaries();
     output.text(&format!("PostgreSQL {} from {}", binaries.version(), binaries.directory().display()));
     for (name, role, port) in members(cluster) {
         output.text(&format!("  {name}      127.0.0.1:{port:<6} {role}"));
     }
-    output.text(&format!("  proxy  127.0.0.1:{:<6} ready in {:.1} s", proxy.port(), took.as_secs_f64()));
-    if proxy.port() != options.port {
-        output.text(&format!("         (port {} is taken, so {} it is)", options.port, proxy.port()));
+    match etcd {
+        Some(etcd) => output.text(&format!("  etcd   {}", etcd.endpoint(0))),
+        None => {
+            output.text("  etcd   not installed: the one proxy keeps the cluster's records in its memory")
+        }
+    }
+    for (nth, proxy) in proxies.iter().enumerate() {
+        let when = match nth + 1 == proxies.len() {
+            true => format!("ready in {:.1} s", took.as_secs_f64()),
+            false => String::new(),
+        };
+        output.text(&format!("  proxy  127.0.0.1:{:<6} {when}", proxy.port()));
+    }
+    if first.port() != options.port {
+        output.text(&format!("         (port {} is taken, so {} it is)", options.port, first.port()));
     }
     output.text("");
     output.text(&format!("  psql {endpoint}"));
@@ -158,28 +221,40 @@ fn announce(output: &Output, options: &Options, cluster: &Cluster, proxy: &Proxy
     output.text(&format!(
         "  psql {endpoint} -c \"select current_setting('cluster_name')\"    # which server read it"
     ));
-    output.text(&format!("  curl {}/metrics", proxy.http()));
+    output.text(&format!("  curl {}/metrics", first.http()));
+    output.text(&format!("  bellwether status --api {}", first.http()));
     output.text("");
     let directory = cluster.directory().display();
     let fate = if cluster.is_kept() { "kept" } else { "removed at the end" };
     output.text(&format!("  data and logs in {directory} ({fate}; fsync is off). Ctrl-C ends it."));
+    if output.is_terminal() && options.script.is_none() {
+        output.text(&format!("  {CLIENTS} clients write numbered rows and read them back."));
+        output.text(&format!("  {}", keys::HELP));
+    }
     output.text("");
 }
 
-fn ready_event(cluster: &Cluster, proxy: &ProxyProcess, took: Duration) -> Value {
+fn ready_event(cluster: &Cluster, proxies: &[ProxyProcess], etcd: Option<&Etcd>, took: Duration) -> Value {
     let nodes: Vec<Value> = members(cluster)
         .map(|(name, role, port)| json!({"name": name, "role": role, "host": "127.0.0.1", "port": port}))
         .collect();
+    let first = &proxies[0];
+    let all: Vec<Value> = proxies
+        .iter()
+        .map(|proxy| json!({"endpoint": proxy.endpoint(), "http": proxy.http(), "pid": proxy.pid()}))
+        .collect();
     json!({
         "event": "ready",
-        "endpoint": proxy.endpoint(),
+        "endpoint": first.endpoint(),
         "nodes": nodes,
-        "http": proxy.http(),
+        "http": first.http(),
+        "proxies": all,
+        "etcd": etcd.map(|etcd| etcd.endpoint(0)),
         "user": "demo",
         "password": "demo",
         "database": "demo",
         "directory": cluster.directory(),
-        "proxy_pid": proxy.pid(),
+        "proxy_pid": first.pid(),
         "seconds": round(took),
     })
 }
@@ -194,11 +269,13 @@ fn members(cluster: &Cluster) -> impl Iterator<Item = (&str, &'static str, u16)>
 }
 
 /// Returns when there is a reason to end.
-fn wait_for_the_end(options: &Options, proxy: &mut ProxyProcess, output: &Output, ending: &Ending) {
+fn wait_for_the_end(options: &Options, proxies: &mut [ProxyProcess], output: &Output, ending: &Ending) {
     let deadline = options.exit_after.map(|after| Instant::now() + after);
     while ending.wait(Duration::from_millis(100)).is_none() {
-        if !proxy.is_running() {
-            output.text(&proxy.log_tail());
+        if let Some(dead) =
+            proxies.iter_mut().find_map(|proxy| (!proxy.is_running()).then(|| proxy.log_tail()))
+        {
+            output.text(&dead);
             ending.end(Reason::ProxyDied);
         } else if ending.parent_is_gone() {
             ending.end(Reason::ParentGone);
@@ -211,9 +288,9 @@ fn wait_for_the_end(options: &Options, proxy: &mut ProxyProcess, output: &Output
 }
 
 fn report(output: &Output, ending: &Ending, began: Instant, outcome: &Result<Outcome, Failure>) -> ExitCode {
-    let (tally, reason) = match outcome {
-        Ok(outcome) => (outcome.tally.clone(), outcome.reason),
-        Err(_) => (Tally::default(), ending.reason().unwrap_or(Reason::NotStarted)),
+    let (tally, reason, workload) = match outcome {
+        Ok(outcome) => (outcome.tally.clone(), outcome.reason, outcome.report.clone()),
+        Err(_) => (Tally::default(), ending.reason().unwrap_or(Reason::NotStarted), None),
     };
     let error = match outcome {
         Err(Failure::Unprepared(text) | Failure::Broken(text)) => Some(text.clone()),
@@ -232,12 +309,16 @@ fn report(output: &Output, ending: &Ending, began: Instant, outcome: &Result<Out
             "statements": tally.statements,
             "asserts_passed": tally.passed,
             "asserts_failed": tally.failed,
+            "workload": workload.as_ref().map(workload_event),
             "error": error,
             "exit_code": code,
         })
     });
     if let Some(error) = &error {
         output.error(error);
+    }
+    if let Some(workload) = &workload {
+        workload_lines(workload).iter().for_each(|line| output.text(line));
     }
     let steps = match tally.statements {
         0 => String::new(),
@@ -256,6 +337,44 @@ impl Outcome {
             _ => None,
         }
     }
+}
+
+fn workload_event(report: &Report) -> Value {
+    let progress = &report.progress;
+    json!({
+        "writes": progress.writes,
+        "reads": progress.reads,
+        "lost": report.lost,
+        "duplicated": report.duplicated,
+        "stale_reads": progress.stale,
+        "errors": progress.errors,
+        "unknown": report.unknown.0,
+        "unknown_and_there": report.unknown.1,
+        "longest_write_pause_seconds": round(progress.write_pause),
+        "longest_read_pause_seconds": round(progress.read_pause),
+    })
+}
+
+fn workload_lines(report: &Report) -> Vec<String> {
+    let progress = &report.progress;
+    let errors: Vec<String> =
+        progress.errors.iter().map(|(code, count)| format!("{count} x {code}")).collect();
+    let errors = if errors.is_empty() { "none".to_owned() } else { errors.join(", ") };
+    vec![
+        format!(
+            "workload: {} writes acknowledged, {} lost, {} duplicated; {} reads, {} stale",
+            progress.writes, report.lost, report.duplicated, progress.reads, progress.stale
+        ),
+        format!(
+            "  errors {errors}; longest pause {:.2} s for writes, {:.2} s for reads{}",
+            progress.write_pause.as_secs_f64(),
+            progress.read_pause.as_secs_f64(),
+            match report.unknown {
+                (0, _) => String::new(),
+                (unknown, there) => format!("; {unknown} of unknown outcome, {there} of them there"),
+            }
+        ),
+    ]
 }
 
 fn round(duration: Duration) -> f64 {

@@ -223,7 +223,8 @@ impl Etcd {
         self.workdir.path()
     }
 
-    fn endpoint(&self, index: usize) -> String {
+    /// Returns where clients of a member connect, as an URL.
+    pub fn endpoint(&self, index: usize) -> String {
         let scheme = if self.options.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.member(index).client.number())
     }

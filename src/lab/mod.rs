@@ -23,6 +23,7 @@ mod settings;
 mod spawner;
 mod template;
 mod workdir;
+pub mod workload;
 
 pub use binaries::Binaries;
 pub use cluster::{Cluster, Options, Tls};

@@ -28,6 +28,11 @@ pub(super) fn agrees(cluster: &Cluster, http_port: u16) -> Result<(), String> {
     Ok(())
 }
 
+/// Returns the name of the primary as the proxy sees it; `None` when there is none or the proxy does not answer.
+pub(super) fn primary(http_port: u16) -> Option<String> {
+    status(http_port)?["primary"].as_str().map(str::to_owned)
+}
+
 /// One request in the oldest form, where the end of the answer is the end of the connection.
 fn status(http_port: u16) -> Option<Value> {
     let mut stream = TcpStream::connect(("127.0.0.1", http_port)).ok()?;

@@ -1,7 +1,11 @@
 //! The language of `bellwether demo --script`: text to steps, with line and column in every complaint.
 
+mod scan;
+
 use std::path::PathBuf;
 use std::time::Duration;
+
+use self::scan::{Kind, Token, tokens};
 
 /// One statement of a script and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +31,27 @@ pub enum Action {
     /// `resume replay NODE`.
     ResumeReplay(String),
     /// `stop NODE`: fast shutdown.
-    Stop(String),
+    Stop(Whom),
+    /// `stop etcd`: all its members are killed.
+    StopEtcd,
     /// `start NODE`: as a standby of the present primary, rewound if need be.
     Start(String),
+    /// `start etcd`.
+    StartEtcd,
+    /// `kill NODE`: SIGKILL for its processes.
+    Kill(Whom),
+    /// `freeze NODE`: SIGSTOP for its processes.
+    Freeze(Whom),
+    /// `thaw NODE`: lets a frozen one go on.
+    Thaw(String),
+    /// `switchover [NODE]`: has the proxies move the lead.
+    Switchover(Option<String>),
     /// `promote NODE`: a switchover while the primary runs, a failover when it does not.
     Promote(String),
+    /// `workload N`: this many clients write and read numbered rows from now on.
+    Workload(usize),
+    /// `wait writable 10s`: until a write through the endpoint succeeds.
+    WaitWritable(Duration),
     /// `assert "SQL" = VALUE`: run it through the endpoint and compare.
     Assert {
         /// The query.
@@ -39,8 +59,89 @@ pub enum Action {
         /// What psql shall print, unaligned and without header.
         expected: String,
     },
+    /// `assert lost = 0`, `assert pause < 2s`: of the workload so far.
+    AssertFigure {
+        /// Which figure.
+        figure: Figure,
+        /// How it shall stand to the limit.
+        relation: Relation,
+        /// A number; milliseconds for a pause.
+        limit: u64,
+    },
     /// `sleep 1s`.
     Sleep(Duration),
+}
+
+/// A node, by its name or by what it is at that moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Whoever leads.
+    Primary,
+    /// This one.
+    Node(String),
+}
+
+/// A figure of the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Acknowledged rows that are not there.
+    Lost,
+    /// Rows that are there more than once, or although their write failed.
+    Duplicated,
+    /// Reads that did not show what their session had written.
+    Stale,
+    /// Errors that clients got.
+    Errors,
+    /// The longest time a client tried until a statement succeeded, in milliseconds.
+    Pause,
+    /// Writes that were acknowledged.
+    Writes,
+}
+
+impl Figure {
+    /// All of them with their names.
+    pub const NAMES: [(&'static str, Figure); 6] = [
+        ("lost", Figure::Lost),
+        ("duplicated", Figure::Duplicated),
+        ("stale", Figure::Stale),
+        ("errors", Figure::Errors),
+        ("pause", Figure::Pause),
+        ("writes", Figure::Writes),
+    ];
+
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// How a figure shall stand to its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Relation {
+    Equal,
+    Less,
+    AtMost,
+}
+
+impl Relation {
+    /// Whether `value` stands so to `limit`.
+    pub fn holds(self, value: u64, limit: u64) -> bool {
+        match self {
+            Relation::Equal => value == limit,
+            Relation::Less => value < limit,
+            Relation::AtMost => value <= limit,
+        }
+    }
+
+    /// Returns its sign.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Relation::Equal => "=",
+            Relation::Less => "<",
+            Relation::AtMost => "<=",
+        }
+    }
 }
 
 /// A script that makes no sense.
@@ -68,34 +169,6 @@ pub fn parse(script: &str) -> Result<Vec<Step>, ScriptError> {
     Ok(steps)
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
-    Word,
-    Quoted,
-    Equals,
-    /// Newline or `;`.
-    End,
-}
-
-#[derive(Clone, Debug)]
-struct Token {
-    kind: Kind,
-    text: String,
-    line: usize,
-    column: usize,
-    /// Column after the token.
-    end: usize,
-}
-
-impl Token {
-    fn shown(&self) -> String {
-        match self.kind {
-            Kind::Quoted => "a quoted text".to_owned(),
-            _ => format!("{:?}", self.text),
-        }
-    }
-}
-
 /// One statement being read.
 struct Statement<'a> {
     tokens: &'a [Token],
@@ -117,16 +190,33 @@ impl Statement<'_> {
     fn action(&mut self) -> Result<Action, ScriptError> {
         let verb = self.word(VERBS)?;
         Ok(match verb.as_str() {
-            "wait" => self.keyword("ready").map(|()| Action::WaitReady)?,
+            "wait" => self.waiting()?,
             "sql" => Action::Sql(self.quoted("the statement in quotes")?),
             "psql" => Action::Psql(self.value("a file name")?.into()),
             "pause" => self.keyword("replay").and_then(|()| self.node()).map(Action::PauseReplay)?,
             "resume" => self.keyword("replay").and_then(|()| self.node()).map(Action::ResumeReplay)?,
-            "stop" => Action::Stop(self.node()?),
-            "start" => Action::Start(self.node()?),
+            "stop" => match self.node()?.as_str() {
+                "etcd" => Action::StopEtcd,
+                node => Action::Stop(whom(node)),
+            },
+            "start" => match self.node()?.as_str() {
+                "etcd" => Action::StartEtcd,
+                node => Action::Start(node.to_owned()),
+            },
+            "kill" => Action::Kill(whom(&self.node()?)),
+            "freeze" => Action::Freeze(whom(&self.node()?)),
+            "thaw" => Action::Thaw(self.node()?),
+            "switchover" => {
+                let named = self.tokens.get(self.next).is_some();
+                Action::Switchover(if named { Some(self.node()?) } else { None })
+            }
             "promote" => Action::Promote(self.node()?),
+            "workload" => {
+                let wanted = "the number of clients";
+                Action::Workload(self.number(wanted, |text| text.parse().ok())?)
+            }
             "assert" => self.assertion()?,
-            "sleep" => self.sleep()?,
+            "sleep" => Action::Sleep(self.duration()?),
             _ => {
                 let token = &self.tokens[self.next - 1];
                 return Err(error_at(token, format!("expected {VERBS}, not {}", token.shown())));
@@ -134,18 +224,52 @@ impl Statement<'_> {
         })
     }
 
+    fn waiting(&mut self) -> Result<Action, ScriptError> {
+        let token = self.take("\"ready\" or \"writable\"", |kind| *kind == Kind::Word)?;
+        match token.text.to_ascii_lowercase().as_str() {
+            "ready" => Ok(Action::WaitReady),
+            "writable" => self.duration().map(Action::WaitWritable),
+            _ => Err(error_at(&token, format!("expected \"ready\" or \"writable\", not {}", token.shown()))),
+        }
+    }
+
     fn assertion(&mut self) -> Result<Action, ScriptError> {
+        if self.tokens.get(self.next).is_some_and(|token| token.kind == Kind::Word) {
+            return self.figure();
+        }
         let sql = self.quoted("the query in quotes")?;
-        self.take("\"=\"", |kind| *kind == Kind::Equals)?;
+        self.take("\"=\"", |kind| *kind == Kind::Relation)?;
         Ok(Action::Assert { sql, expected: self.value("the expected value")? })
     }
 
-    fn sleep(&mut self) -> Result<Action, ScriptError> {
-        let token = self.take("a duration such as 1s or 500ms", |kind| *kind == Kind::Word)?;
-        let duration = duration(&token.text).ok_or_else(|| {
-            error_at(&token, format!("expected a duration such as 1s or 500ms, not {}", token.shown()))
-        })?;
-        Ok(Action::Sleep(duration))
+    fn figure(&mut self) -> Result<Action, ScriptError> {
+        let names = Figure::NAMES.map(|(name, _)| name).join(", ");
+        let wanted = format!("a query in quotes or one of {names}");
+        let token = self.take(&wanted, |kind| *kind == Kind::Word)?;
+        let found = Figure::NAMES.iter().find(|(name, _)| token.text.eq_ignore_ascii_case(name));
+        let Some((_, figure)) = found else {
+            return Err(error_at(&token, format!("expected {wanted}, not {}", token.shown())));
+        };
+        let relation =
+            match self.take("\"=\", \"<\" or \"<=\"", |kind| *kind == Kind::Relation)?.text.as_str() {
+                "<" => Relation::Less,
+                "<=" => Relation::AtMost,
+                _ => Relation::Equal,
+            };
+        let limit = match figure {
+            Figure::Pause => u64::try_from(self.duration()?.as_millis()).unwrap_or(u64::MAX),
+            _ => self.number("a number", |text| text.parse().ok())?,
+        };
+        Ok(Action::AssertFigure { figure: *figure, relation, limit })
+    }
+
+    fn duration(&mut self) -> Result<Duration, ScriptError> {
+        self.number("a duration such as 1s or 500ms", duration)
+    }
+
+    fn number<T>(&mut self, wanted: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, ScriptError> {
+        let token = self.take(wanted, |kind| *kind == Kind::Word)?;
+        read(&token.text).ok_or_else(|| error_at(&token, format!("expected {wanted}, not {}", token.shown())))
     }
 
     fn keyword(&mut self, wanted: &str) -> Result<(), ScriptError> {
@@ -186,101 +310,15 @@ impl Statement<'_> {
     }
 }
 
-const VERBS: &str = "wait, sql, psql, pause, resume, stop, start, promote, assert or sleep";
+const VERBS: &str = "wait, sql, psql, pause, resume, stop, start, kill, freeze, thaw, switchover, promote, workload, assert \
+                     or sleep";
+
+fn whom(node: &str) -> Whom {
+    if node.eq_ignore_ascii_case("primary") { Whom::Primary } else { Whom::Node(node.to_owned()) }
+}
 
 fn error_at(token: &Token, message: String) -> ScriptError {
     ScriptError { line: token.line, column: token.column, message }
-}
-
-fn tokens(script: &str) -> Result<Vec<Token>, ScriptError> {
-    let mut scanner = Scanner { rest: script.chars().peekable(), line: 1, column: 1 };
-    let mut tokens = Vec::new();
-    while let Some(token) = scanner.token()? {
-        tokens.push(token);
-    }
-    Ok(tokens)
-}
-
-struct Scanner<'a> {
-    rest: std::iter::Peekable<std::str::Chars<'a>>,
-    line: usize,
-    column: usize,
-}
-
-impl Scanner<'_> {
-    fn token(&mut self) -> Result<Option<Token>, ScriptError> {
-        self.skip_blanks();
-        let (line, column) = (self.line, self.column);
-        let Some(first) = self.rest.peek().copied() else { return Ok(None) };
-        let (kind, text) = match first {
-            '\n' | ';' => (Kind::End, self.bump().into_iter().collect()),
-            '=' => (Kind::Equals, self.bump().into_iter().collect()),
-            '"' | '\'' => (Kind::Quoted, self.quoted(line, column)?),
-            _ => (Kind::Word, self.word()),
-        };
-        Ok(Some(Token { kind, text, line, column, end: self.column }))
-    }
-
-    fn skip_blanks(&mut self) {
-        while let Some(next) = self.rest.peek().copied() {
-            match next {
-                '#' => {
-                    while self.rest.peek().is_some_and(|next| *next != '\n') {
-                        self.bump();
-                    }
-                }
-                '\n' => return,
-                blank if blank.is_whitespace() => {
-                    self.bump();
-                }
-                _ => return,
-            }
-        }
-    }
-
-    fn word(&mut self) -> String {
-        let mut text = String::new();
-        while self.rest.peek().is_some_and(|next| !next.is_whitespace() && !";=\"'".contains(*next)) {
-            text.extend(self.bump());
-        }
-        text
-    }
-
-    fn quoted(&mut self, line: usize, column: usize) -> Result<String, ScriptError> {
-        let quote = self.bump();
-        let mut text = String::new();
-        loop {
-            let Some(next) = self.bump() else {
-                let message = "this quoted text does not end".to_owned();
-                return Err(ScriptError { line, column, message });
-            };
-            if Some(next) == quote {
-                // '' inside single quotes is one quote.
-                if next != '\'' || self.rest.peek() != Some(&'\'') {
-                    return Ok(text);
-                }
-                self.bump();
-            }
-            match next {
-                '\\' if quote == Some('"') => text.extend(self.bump().map(unescaped)),
-                _ => text.push(next),
-            }
-        }
-    }
-
-    fn bump(&mut self) -> Option<char> {
-        let next = self.rest.next()?;
-        if next == '\n' {
-            (self.line, self.column) = (self.line + 1, 1);
-        } else {
-            self.column += 1;
-        }
-        Some(next)
-    }
-}
-
-fn unescaped(letter: char) -> char {
-    if letter == 'n' { '\n' } else { letter }
 }
 
 /// `1s`, `1.5s`, `500ms`, `2m`, or plain seconds.
@@ -317,14 +355,26 @@ mod tests {
 
     #[test]
     fn every_other_verb() {
-        let found = actions("psql dir/x.sql; stop a; start a; promote b; sleep 1s; sleep 250ms");
+        let found = actions(
+            "psql dir/x.sql; stop a; start a; promote b; sleep 1s; sleep 250ms; kill primary; freeze c; thaw c; \
+             switchover; switchover b; stop etcd; start etcd; workload 8; wait writable 10s",
+        );
         let expected = [
             Action::Psql("dir/x.sql".into()),
-            Action::Stop("a".into()),
+            Action::Stop(Whom::Node("a".into())),
             Action::Start("a".into()),
             Action::Promote("b".into()),
             Action::Sleep(Duration::from_secs(1)),
             Action::Sleep(Duration::from_millis(250)),
+            Action::Kill(Whom::Primary),
+            Action::Freeze(Whom::Node("c".into())),
+            Action::Thaw("c".into()),
+            Action::Switchover(None),
+            Action::Switchover(Some("b".into())),
+            Action::StopEtcd,
+            Action::StartEtcd,
+            Action::Workload(8),
+            Action::WaitWritable(Duration::from_secs(10)),
         ];
         assert_eq!(found, expected);
     }
@@ -339,15 +389,32 @@ mod tests {
     }
 
     #[test]
+    fn figures_of_the_workload_are_compared() {
+        let assert = |figure, relation, limit| Action::AssertFigure { figure, relation, limit };
+        let found = actions("assert lost = 0; assert errors<3; assert pause <= 1.5s");
+        let expected = [
+            assert(Figure::Lost, Relation::Equal, 0),
+            assert(Figure::Errors, Relation::Less, 3),
+            assert(Figure::Pause, Relation::AtMost, 1500),
+        ];
+        assert_eq!(found, expected);
+        for (index, (name, figure)) in Figure::NAMES.into_iter().enumerate() {
+            assert_eq!((figure as usize, figure.name()), (index, name));
+        }
+    }
+
+    #[test]
     fn mistakes_are_pointed_at() {
         let check = |script: &str, expected: &str| {
             let message = parse(script).unwrap_err().to_string();
             assert!(message.starts_with(expected), "{message}");
         };
         check("wait ready\n  walk b", "script line 2, column 3: expected wait, sql,");
-        check("wait", "script line 1, column 5: expected \"ready\" after \"wait\"");
+        check("wait", "script line 1, column 5: expected \"ready\" or \"writable\" after \"wait\"");
+        check("assert gone = 0", "script line 1, column 8: expected a query in quotes or one of lost, ");
         check("sql \"open", "script line 1, column 5: this quoted text does not end");
         check("assert \"x\" 3", "script line 1, column 12: expected \"=\", not \"3\"");
+        check("assert lost = few", "script line 1, column 15: expected a number, not \"few\"");
         check("sleep long", "script line 1, column 7: expected a duration such as 1s or 500ms, not \"long\"");
         check("stop a b", "script line 1, column 8: expected the end of the statement, not \"b\"");
         check("sql select", "script line 1, column 5: expected the statement in quotes, not \"select\"");

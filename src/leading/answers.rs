@@ -36,9 +36,9 @@ impl Leading {
             paused: view.and_then(View::config).is_some_and(|config| config.paused),
             primary_since: self.observing.topology.primary_since(),
             store: Some(StoreHealth {
-                kind: "etcd",
-                reachable: if answers { self.store_members } else { 0 },
-                members: self.store_members,
+                kind: if self.store_members.is_some() { "etcd" } else { "memory" },
+                reachable: if answers { self.store_members.unwrap_or(1) } else { 0 },
+                members: self.store_members.unwrap_or(1),
             }),
             proxies: view.map(|view| view.observations().count()),
             operation: operation(&state),

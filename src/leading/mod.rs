@@ -29,8 +29,8 @@ pub struct Leading {
     pub observing: Observing,
     /// How far the coordinators go on their own.
     pub mode: Mode,
-    /// Members of etcd that are configured.
-    pub store_members: usize,
+    /// Members of etcd that are configured; `None` when the agreement stands in memory.
+    pub store_members: Option<usize>,
     /// The switchover that waits for its time, here.
     pub scheduled: Schedule,
 }

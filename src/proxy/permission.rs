@@ -34,6 +34,8 @@ impl Keeper {
     ///
     /// Its gate must be a guarded one, or nothing asks for the permission.
     pub fn new(shared: Arc<Shared>, store: Arc<dyn Store>, permission: Permission) -> Self {
+        // Before the first connection is opened: the fence must reach them all.
+        shared.registry.make_cuttable();
         let (events, incoming) = mpsc::unbounded_channel();
         let until = watch::Sender::new(Moment(0));
         Keeper { shared, store, permission, events, incoming, until, leadership: None }

@@ -27,6 +27,34 @@ fn a_script_runs_through_the_endpoint_and_its_assertions_count() {
 }
 
 #[test]
+fn the_primary_is_killed_and_moved_and_nothing_acknowledged_is_lost() {
+    let ran = demo(&[
+        "--script",
+        "wait ready; workload 4; sleep 500ms\n\
+         kill primary; wait writable 30s; assert lost = 0; assert duplicated = 0; assert stale = 0\n\
+         start a; wait ready\n\
+         stop etcd; sleep 200ms; start etcd; wait writable 30s\n\
+         switchover c; wait writable 30s; assert \"select current_setting('cluster_name') from (select pg_is_in_recovery()) x\" = c\n\
+         workload 0; assert lost = 0; assert duplicated = 0",
+    ]);
+    assert_eq!(ran.code, Some(0), "{:#?}", ran.events);
+    let report = ran.events.last().expect("the report is the last line");
+    let workload = &report["workload"];
+    assert!(workload["writes"].as_u64() > Some(0), "{report:#?}");
+    assert_eq!((workload["lost"].as_u64(), workload["duplicated"].as_u64()), (Some(0), Some(0)));
+}
+
+#[test]
+fn a_switchover_gives_no_client_an_error() {
+    let ran = demo(&[
+        "--script",
+        "wait ready; workload 6; sleep 500ms; switchover; wait writable 30s; sleep 500ms\n\
+         assert errors = 0; assert lost = 0; assert duplicated = 0; assert stale = 0; assert pause < 10s",
+    ]);
+    assert_eq!(ran.code, Some(0), "{:#?}", ran.events);
+}
+
+#[test]
 fn the_ready_event_carries_all_a_program_needs() {
     let ran = demo(&["--nodes", "2", "--script", "wait ready"]);
     let ready = ran.events.iter().find(|event| event["event"] == "ready").expect("a ready event");

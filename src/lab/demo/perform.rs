@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::super::proxy_process::is_ready;
-use super::super::script::{Action, Step};
-use super::super::{Cluster, Shutdown};
-use super::ending::{Ending, Reason};
+use super::super::Error;
+use super::super::script::{Action, Figure, Relation, Step, Whom};
+use super::ending::Reason;
 use super::output::Output;
+use super::stage::Stage;
 
 /// How far the script came.
 #[derive(Clone, Debug, Default)]
@@ -24,19 +24,12 @@ pub(super) struct Tally {
 }
 
 /// Runs the steps and ends the demo after the last one, or after the first that fails.
-pub(super) fn perform(
-    steps: &[Step],
-    cluster: &Cluster,
-    endpoint: &str,
-    http_port: u16,
-    output: &Output,
-    ending: &Ending,
-) -> Tally {
-    let stage = Stage { cluster, endpoint, http_port, ending };
+pub(super) fn perform(steps: &[Step], stage: &Stage<'_>) -> Tally {
+    let (output, ending) = (stage.output, stage.ending);
     let mut tally = Tally::default();
     for step in steps {
         let began = Instant::now();
-        let result = stage.carry_out(&step.action);
+        let result = carry_out(stage, &step.action);
         if let Some(cut) = ending.reason() {
             tally.error = Some(format!("script line {}: cut short ({})", step.line, cut.text()));
             return tally;
@@ -56,77 +49,74 @@ pub(super) fn perform(
 impl Tally {
     fn count(&mut self, action: &Action, held: bool) {
         self.statements += 1;
-        if matches!(action, Action::Assert { .. }) {
+        if is_assertion(action) {
             if held { self.passed += 1 } else { self.failed += 1 }
         }
     }
 }
 
-/// What a script acts on.
-struct Stage<'a> {
-    cluster: &'a Cluster,
-    endpoint: &'a str,
-    http_port: u16,
-    ending: &'a Ending,
+fn is_assertion(action: &Action) -> bool {
+    matches!(action, Action::Assert { .. } | Action::AssertFigure { .. })
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-impl Stage<'_> {
-    /// Does one step; returns what there is to show, or what went wrong.
-    fn carry_out(&self, action: &Action) -> Result<String, String> {
-        let cluster = self.cluster;
-        let done = match action {
-            Action::WaitReady => return self.wait_ready(),
-            Action::Sql(sql) => {
-                return self.settled(cluster.sql_at(self.endpoint, sql).map_err(|error| error.to_string()));
-            }
-            Action::Psql(file) => {
-                return self.settled(cluster.file_at(self.endpoint, file).map_err(|error| error.to_string()));
-            }
-            Action::Assert { sql, expected } => return self.check(sql, expected),
-            Action::Sleep(duration) => {
-                self.ending.wait(*duration);
-                Ok(())
-            }
-            Action::PauseReplay(node) => cluster.pause_replay(node),
-            Action::ResumeReplay(node) => cluster.resume_replay(node),
-            Action::Stop(node) => cluster.stop(node, Shutdown::Fast),
-            Action::Start(node) => cluster.rejoin(node),
-            Action::Promote(node) if *node != cluster.primary() && cluster.is_running(&cluster.primary()) => {
-                cluster.switchover(node)
-            }
-            Action::Promote(node) => cluster.fail_over(node),
-        };
-        done.map(|()| String::new()).map_err(|error| error.to_string())
-    }
-
-    fn wait_ready(&self) -> Result<String, String> {
-        let deadline = Instant::now() + PATIENCE;
-        self.cluster.wait_streaming().map_err(|error| error.to_string())?;
-        while let Err(seen) = is_ready(self.cluster, self.endpoint, self.http_port) {
-            if Instant::now() > deadline || self.ending.wait(Duration::from_millis(20)).is_some() {
-                return Err(format!("not ready within {} s: {seen}", PATIENCE.as_secs()));
-            }
+/// Does one step; returns what there is to show, or what went wrong.
+fn carry_out(stage: &Stage<'_>, action: &Action) -> Result<String, String> {
+    let text = |error: Error| error.to_string();
+    let cluster = stage.cluster;
+    match action {
+        Action::Sql(sql) => return settled(stage, cluster.sql_at(stage.endpoint(), sql).map_err(text)),
+        Action::Psql(file) => return settled(stage, cluster.file_at(stage.endpoint(), file).map_err(text)),
+        Action::Assert { sql, expected } => return check(stage, sql, expected),
+        Action::AssertFigure { figure, relation, limit } => {
+            return check_figure(stage, *figure, *relation, *limit);
         }
-        Ok(String::new())
-    }
-
-    /// Every step is a session of its own, and what one wrote the next shall see, also on a standby: waits for
-    /// the standbys that replay at all.
-    fn settled(&self, result: Result<String, String>) -> Result<String, String> {
-        let text = result?;
-        if self.cluster.is_running(&self.cluster.primary()) {
-            self.cluster.wait_replayed().map_err(|error| error.to_string())?;
+        Action::WaitReady => stage.wait_ready(),
+        Action::WaitWritable(limit) => stage.wait_writable(*limit),
+        Action::Sleep(duration) => {
+            stage.ending.wait(*duration);
+            Ok(())
         }
-        Ok(text)
+        Action::PauseReplay(node) => cluster.pause_replay(node).map_err(text),
+        Action::ResumeReplay(node) => cluster.resume_replay(node).map_err(text),
+        Action::Stop(whom) => stage.name(whom).and_then(|node| stage.stop(&node).map_err(text)),
+        Action::Kill(whom) => stage.name(whom).and_then(|node| stage.kill(&node).map_err(text)),
+        Action::Freeze(whom) => stage.name(whom).and_then(|node| cluster.freeze(&node).map_err(text)),
+        Action::Thaw(node) => cluster.thaw(node).map_err(text),
+        Action::Start(node) => stage.rejoin(node),
+        Action::StopEtcd => stage.stop_etcd(),
+        Action::StartEtcd => stage.start_etcd(),
+        Action::Switchover(to) => stage.switchover(to.as_deref()),
+        Action::Promote(node) => stage.promote(node),
+        Action::Workload(clients) => stage.work(*clients),
     }
+    .map(|()| String::new())
+}
 
-    fn check(&self, sql: &str, expected: &str) -> Result<String, String> {
-        let asserted = format!("assert {sql:?} = {expected}");
-        let got = self.cluster.sql_at(self.endpoint, sql).map_err(|error| format!("{asserted}: {error}"))?;
-        if same(&got, expected) { Ok(got) } else { Err(format!("{asserted}: got {got:?}")) }
+/// Every step is a session of its own, and what one wrote the next shall see, also on a standby: waits for the standbys
+/// that replay at all.
+fn settled(stage: &Stage<'_>, result: Result<String, String>) -> Result<String, String> {
+    let text = result?;
+    if stage.primary().is_some_and(|primary| stage.cluster.is_running(&primary)) {
+        stage.cluster.wait_replayed().map_err(|error| error.to_string())?;
     }
+    Ok(text)
+}
+
+fn check(stage: &Stage<'_>, sql: &str, expected: &str) -> Result<String, String> {
+    let asserted = format!("assert {sql:?} = {expected}");
+    let got = stage.cluster.sql_at(stage.endpoint(), sql).map_err(|error| format!("{asserted}: {error}"))?;
+    if same(&got, expected) { Ok(got) } else { Err(format!("{asserted}: got {got:?}")) }
+}
+
+fn check_figure(stage: &Stage<'_>, figure: Figure, relation: Relation, limit: u64) -> Result<String, String> {
+    let asserted = shown(figure, relation, limit);
+    let got = stage.figure(figure).map_err(|error| format!("{asserted}: {error}"))?;
+    if relation.holds(got, limit) { Ok(got.to_string()) } else { Err(format!("{asserted}: it is {got}")) }
+}
+
+fn shown(figure: Figure, relation: Relation, limit: u64) -> String {
+    let unit = if figure == Figure::Pause { "ms" } else { "" };
+    format!("assert {} {} {limit}{unit}", figure.name(), relation.sign())
 }
 
 /// psql prints booleans as `t` and `f`.
@@ -140,7 +130,7 @@ fn tell(output: &Output, step: &Step, result: &Result<String, String>, took: Dur
     match result {
         Ok(rows) => {
             output.text(&format!("  {line:>3}  {shown}  {seconds} s"));
-            for row in rows.lines().filter(|_| !matches!(step.action, Action::Assert { .. })) {
+            for row in rows.lines().filter(|_| !is_assertion(&step.action)) {
                 output.text(&format!("         {row}"));
             }
         }
@@ -160,10 +150,27 @@ fn show(action: &Action) -> String {
         Action::Psql(file) => format!("psql {}", file.display()),
         Action::PauseReplay(node) => format!("pause replay {node}"),
         Action::ResumeReplay(node) => format!("resume replay {node}"),
-        Action::Stop(node) => format!("stop {node}"),
+        Action::WaitWritable(limit) => format!("wait writable {limit:?}"),
+        Action::Stop(whom) => format!("stop {}", called(whom)),
+        Action::Kill(whom) => format!("kill {}", called(whom)),
+        Action::Freeze(whom) => format!("freeze {}", called(whom)),
+        Action::Thaw(node) => format!("thaw {node}"),
+        Action::StopEtcd => "stop etcd".to_owned(),
+        Action::StartEtcd => "start etcd".to_owned(),
+        Action::Switchover(None) => "switchover".to_owned(),
+        Action::Switchover(Some(to)) => format!("switchover {to}"),
+        Action::Workload(clients) => format!("workload {clients}"),
+        Action::AssertFigure { figure, relation, limit } => shown(*figure, *relation, *limit),
         Action::Start(node) => format!("start {node}"),
         Action::Promote(node) => format!("promote {node}"),
         Action::Assert { sql, expected } => format!("assert {sql:?} = {expected}"),
         Action::Sleep(duration) => format!("sleep {duration:?}"),
+    }
+}
+
+fn called(whom: &Whom) -> &str {
+    match whom {
+        Whom::Primary => "primary",
+        Whom::Node(name) => name,
     }
 }

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::super::Cluster;
-use super::ending::Ending;
-use super::output::Output;
+use super::stage::Stage;
 
 /// What one server said of itself; `None` where it did not answer.
 #[derive(Clone, Debug)]
@@ -24,7 +23,8 @@ struct Facts {
 
 /// Shows the servers until the end: a line rewritten every second on a terminal; elsewhere a line, or a JSON
 /// event, when a role changes.
-pub(super) fn show(cluster: &Cluster, output: &Output, ending: &Ending) {
+pub(super) fn show(stage: &Stage<'_>) {
+    let (cluster, output, ending) = (stage.cluster, stage.output, stage.ending);
     let mut before: Vec<Seen> = observe(cluster);
     let mut at = Instant::now();
     while ending.wait(Duration::from_secs(1)).is_none() {
