@@ -136,6 +136,7 @@ impl Coordinator {
         }
         let read = self.reading.is_none().then_some(self.read_at);
         let beat = (self.epoch.is_some() && self.beating.is_none()).then_some(self.beat_at);
+        let beat = beat.filter(|at| *at > self.stepped_at);
         let probes = self.nodes.iter().filter_map(|(name, known)| known.probe_due(self.apart(name))).min();
         let active = self.epoch.is_some();
         let retries =
@@ -249,11 +250,14 @@ impl Coordinator {
 
     /// Takes over, decides, and shows that it lives.
     fn lead(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let Some(view) = &self.view else { return };
+        let blind = self.is_blind(now, view);
         if self.writing.is_some() || self.stale {
-            self.beat(now, actions);
+            if !blind {
+                self.beat(now, actions);
+            }
             return;
         }
-        let Some(view) = &self.view else { return };
         if self.leaving == Leaving::Asked {
             // A successor sees that the beat is gone and need not wait until it is old.
             let mut txn = Txn::new();
@@ -264,11 +268,19 @@ impl Coordinator {
             return;
         }
         if self.epoch.is_none() {
-            if self.settings.may_lead {
+            if self.settings.may_lead && !blind {
                 match self.claim.steal(now, view, &self.settings) {
                     Ok(txn) => self.commit(txn, "this proxy takes over".to_owned(), actions),
                     Err(wake) => self.plan_wake = wake,
                 }
+            }
+            return;
+        }
+        if blind {
+            self.waits = vec![Wait::Blind];
+            if view.beat().is_some() && self.beating.is_none() {
+                let txn = Txn::new().if_at(Key::Epoch, view.modified(&Key::Epoch)).delete(Key::Beat);
+                self.commit(txn, "no node answers here, others see some: it is theirs".to_owned(), actions);
             }
             return;
         }

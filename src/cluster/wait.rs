@@ -72,6 +72,8 @@ pub enum Wait {
     Stray { node: NodeName },
     /// The store must be read.
     Store,
+    /// Another coordinator must take over, as this one sees no node.
+    Blind,
 }
 
 impl fmt::Display for Wait {
@@ -142,6 +144,7 @@ impl fmt::Display for Wait {
                 write!(f, "{node} takes writes and does not lead; stop it and bring it back as a standby")
             }
             Wait::Store => write!(f, "the store to answer"),
+            Wait::Blind => write!(f, "another proxy to decide: no node answers here"),
         }
     }
 }

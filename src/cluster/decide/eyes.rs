@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::{ASK_AGAIN, Action, Coordinator, SELDOM};
 use crate::cluster::facts::Report;
 use crate::cluster::key::Key;
+use crate::cluster::known::Known;
 use crate::cluster::moment::Moment;
-use crate::cluster::records::{Observation, Phase, Record};
+use crate::cluster::records::{Observation, Opinion, Phase, Record};
 use crate::cluster::transaction::{CallId, View};
 use crate::topology::NodeName;
 
@@ -62,6 +63,19 @@ impl Coordinator {
         } else if facts.lineage.kinship(facts.position(), &term.lineage).shared() >= self.sample.0 {
             known.level_at = known.level_at.max(Some(self.sample.1));
         }
+    }
+
+    /// Whether this proxy sees no living node while another one does: it had better leave the decisions to that one.
+    pub(super) fn is_blind(&self, now: Moment, view: &View) -> bool {
+        let (timings, me) = (&self.settings.timings, &self.settings.me);
+        let sees = |known: &Known| known.opinion(now, timings).is_none_or(|own| own == Opinion::Alive);
+        if self.nodes.values().any(sees) {
+            return false;
+        }
+        view.observations().any(|(name, observation)| {
+            let fresh = name != me && self.observers.is_fresh(name, now, timings);
+            fresh && observation.nodes.values().any(|opinion| *opinion == Opinion::Alive)
+        })
     }
 
     /// How long to wait between two probes of a node.

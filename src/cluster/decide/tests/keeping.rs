@@ -154,6 +154,21 @@ fn a_coordinator_that_says_goodbye_is_followed_at_once() {
 }
 
 #[test]
+fn a_coordinator_that_sees_no_node_leaves_it_to_one_that_does() {
+    let mut world = World::running(3, 3, Durability::Async);
+    let active = *world.coordinators.iter().find(|(_, one)| one.is_active()).expect("one is active").0;
+    world.blind.insert(active);
+    let ms = world.until("another decides", |world| {
+        world.coordinators.iter().any(|(index, one)| *index != active && one.is_active())
+    });
+    assert!(ms < 1500, "{ms} ms");
+    world.run(3000);
+    assert!(!world.coordinators[&active].is_active());
+    world.kill("n1");
+    world.until("another leads", |world| world.is_open(2, "n2"));
+}
+
+#[test]
 fn what_may_have_followed_a_promotion_that_never_led_needs_a_new_copy() {
     let mut world = World::running(3, 1, Durability::Async);
     world.kill("n1");

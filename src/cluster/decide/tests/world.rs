@@ -42,6 +42,8 @@ pub(super) struct World {
     pub(super) proxies: BTreeMap<usize, Permission>,
     /// Proxies whose clients never finish.
     pub(super) busy: BTreeSet<usize>,
+    /// Proxies that reach no server.
+    pub(super) blind: BTreeSet<usize>,
     pub(super) entries: BTreeMap<Key, Entry>,
     pub(super) said: Vec<String>,
     pub(super) orders: Vec<(NodeName, Command)>,
@@ -102,6 +104,7 @@ impl World {
             coordinators: BTreeMap::new(),
             proxies: BTreeMap::new(),
             busy: BTreeSet::new(),
+            blind: BTreeSet::new(),
             entries: BTreeMap::new(),
             said: Vec::new(),
             orders: Vec::new(),
@@ -281,13 +284,13 @@ impl World {
                 }
             }
             Due::Probe(index, call, node) => {
-                let report = self.probe(&node);
+                let report = if self.blind.contains(&index) { Report::Silent } else { self.probe(&node) };
                 let wait = if report == Report::Silent { 150_000 } else { 500 };
                 self.later(wait, Due::Coordinator(index, decide::Event::Probed { call, report }));
             }
             Due::Order(index, order) => {
                 self.orders.push((order.node.clone(), order.command.clone()));
-                let done = self.obey(&order);
+                let done = if self.blind.contains(&index) { Done::Unknown } else { self.obey(&order) };
                 self.later(500, Due::Coordinator(index, decide::Event::NodeDone { call: order.call, done }));
             }
         }
