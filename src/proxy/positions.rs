@@ -245,3 +245,69 @@ impl Station {
         self.samples.lock().expect("no panic happens under this lock")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const A: NodeId = NodeId(0);
+    const B: NodeId = NodeId(1);
+
+    fn token(lsn: u64) -> Token {
+        Token { timeline: Timeline(1), lsn: Lsn(lsn) }
+    }
+
+    fn sample(asked_at: Instant, is_primary: bool, lsn: u64) -> Sample {
+        Sample { asked_at, alive_since: asked_at - MS * 10_000, is_primary, at: token(lsn) }
+    }
+
+    #[test]
+    fn a_ticket_gets_the_first_position_after_it_however_late_it_asks() {
+        let (positions, base) = (Positions::new(2), Instant::now());
+        for n in 0..2000u32 {
+            positions.add(A, sample(base + MS * n, true, u64::from(n)));
+        }
+        let at = |n: u32| {
+            let ticket = Ticket { node: A, after: base + MS * n, timeline: Some(Timeline(1)) };
+            positions.written(&ticket).map(|sample| sample.at.lsn.0)
+        };
+        assert_eq!((at(1500), at(1998), at(1999)), (Some(1501), Some(1999), None));
+        assert_eq!(at(0), Some(2000 - KEPT as u64), "the oldest that is left is not too low");
+        assert_eq!(positions.latest(A).map(|sample| sample.at), Some(token(1999)));
+        assert_eq!((positions.latest(B), positions.latest(NodeId(2))), (None, None));
+    }
+
+    #[tokio::test]
+    async fn demand_is_met_once_and_only_grows() {
+        let positions = Positions::new(1);
+        let station = positions.station(A).expect("there is one");
+        positions.want(A, Demand::Soon);
+        positions.want(A, Demand::Later);
+        assert_eq!(station.wanted().await, Demand::Soon);
+        positions.want(A, Demand::Now);
+        station.wanted_more_than(Demand::Soon).await;
+        assert_eq!((station.begin(), station.demand()), (Demand::Now, Demand::None));
+        positions.pursue(Lsn(7), [A].into_iter());
+        assert_eq!((station.begin(), positions.frontier()), (Demand::Soon, Lsn(7)));
+        positions.pursue(Lsn(3), [].into_iter());
+        assert_eq!((station.begin(), positions.frontier()), (Demand::None, Lsn(7)));
+    }
+
+    #[test]
+    fn a_standby_is_held_against_only_what_the_primary_has_written() {
+        let (positions, base) = (Positions::new(2), Instant::now());
+        positions.add(A, sample(base, true, 100));
+        positions.note_stalled(B, token(101), Some(A));
+        let stalled = |at| positions.station(B).is_some_and(|station| station.is_stalled(Lsn(at)));
+        assert!(!stalled(0), "a token from nowhere says nothing of the standby");
+        positions.note_stalled(B, token(90), Some(A));
+        assert!(stalled(89) && !stalled(90));
+        positions.failed(B);
+        assert!(positions.station(B).is_some_and(Station::is_down));
+        positions.add(B, sample(base, false, 95));
+        assert!(!positions.station(B).is_some_and(Station::is_down));
+    }
+}

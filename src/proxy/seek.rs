@@ -74,6 +74,7 @@ impl ClientTask {
     ) -> Result<Sought, End> {
         let worker = self.worker.clone();
         let mut topology = worker.shared.topology.changes.clone();
+        let came = Instant::now();
         loop {
             let heard = worker.shared.positions.changed().notified();
             tokio::pin!(heard);
@@ -84,7 +85,7 @@ impl ClientTask {
                 Found::Wait(must) => must,
                 found => return Ok(self.conclude(found, need, search)),
             };
-            let left = self.wait_limit(need, search).saturating_sub(search.began.elapsed());
+            let left = self.wait_limit(need, search).saturating_sub(came.elapsed());
             if left.is_zero() {
                 return Ok(self.waited_in_vain(need, avoid, must, search));
             }

@@ -56,9 +56,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Tells whether `sample`, of the same node as a primary, answers it.
+    /// Tells whether `sample`, of the same node as a primary, answers it. One that leads again on another timeline does
+    /// not know what became of the one before.
     pub fn is_written_by(&self, sample: &Sample) -> bool {
-        sample.is_primary && sample.asked_at > self.after
+        let same = self.timeline.is_none_or(|timeline| timeline == sample.at.timeline);
+        sample.is_primary && same && sample.asked_at > self.after
     }
 
     /// Tells whether `sample`, of the same node, is no earlier than what was read there.
@@ -199,6 +201,8 @@ mod tests {
         assert!(!ticket.is_written_by(&at(now, true)), "at the same tick it may have been before");
         assert!(ticket.is_written_by(&at(now + MS, true)));
         assert!(!ticket.is_written_by(&at(now + MS, false)), "a former primary tells what it replayed");
+        let elsewhere = Ticket { timeline: Some(Timeline(2)), ..ticket };
+        assert!(!elsewhere.is_written_by(&at(now + MS, true)), "of another timeline");
         assert!(!ticket.is_read_by(&at(now - MS, false)));
         assert!(ticket.is_read_by(&at(now + MS, false)));
         let crashed = Sample { alive_since: now + MS, ..at(now + MS * 2, false) };
