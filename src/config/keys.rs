@@ -201,7 +201,7 @@ keys! {
         "For bounded: how old what a standby shows may be, by the proxy's clock",
         "what people take for a slow page; longer is an outage";
     "routing.on_stale" Kind::Choice(&["primary", "wait", "error"]), r#""primary""#, Reload,
-        "What becomes of a read for which no standby is fresh enough: the primary runs it after a wait of 25ms at most, or after wait_limit, or it fails",
+        "What becomes of a read for which no standby is fresh enough: the primary runs it once a standby that is behind has had 50ms, or after wait_limit, or it fails",
         "wait or error where the primary could not bear the reads";
     "routing.wait_limit" OPTIONAL_DURATION, r#""500ms""#, Reload,
         "How long such a read waits for a standby with wait and error",

@@ -9,7 +9,7 @@ use super::place::Reads;
 use super::positions::{Demand, Positions};
 use crate::pg::{SqlState, Timeline};
 use crate::pool::Server;
-use crate::routing::{Bounds, Carried, Consistency, OnStale, Ticket, Token, Wishes, carry, later};
+use crate::routing::{Bounds, Carried, Consistency, Ticket, Token, Wishes, carry, later};
 use crate::topology::{NodeId, NodeView, Snapshot};
 use crate::wire::error_response::{PgError, Severity};
 
@@ -46,6 +46,17 @@ pub(super) struct Must {
     bounds: Option<Bounds>,
 }
 
+/// What is to be hoped for of a standby that is not known to show what must be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hope {
+    /// It does not answer, or does not move: nobody needs to wait for it.
+    None,
+    /// It was behind when it was asked, and may come up.
+    Behind,
+    /// It has not been asked since the request came.
+    Unknown,
+}
+
 /// Whether the nodes can be chosen from.
 #[derive(Debug)]
 pub(super) enum Look {
@@ -66,6 +77,8 @@ pub(super) struct Search {
     pub moves: Moves,
     /// It had to wait.
     pub waited: bool,
+    /// Since when all standbys that answer are known to be behind.
+    pub behind_since: Option<Instant>,
     /// It waits to learn where earlier timelines ended.
     pub needs_history: bool,
     /// What came of it, to be counted once a server is there.
@@ -91,6 +104,7 @@ impl Search {
             now: began,
             moves: Moves::No,
             waited: false,
+            behind_since: None,
             needs_history: false,
             outcome: None,
             latest: false,
@@ -160,26 +174,29 @@ impl Must {
         self.token
     }
 
-    /// Asks for what would tell whether `node` may serve the read; false when nobody should wait for that.
+    /// Asks for what would tell whether `node` may serve the read; returns what is to be hoped for.
     pub(super) fn pursue(
         &self,
         node: NodeId,
         snapshot: &Snapshot,
         positions: &Positions,
-        policy: OnStale,
-    ) -> bool {
-        let Some(station) = positions.station(node) else { return false };
-        let stalled = positions.latest(node).is_some_and(|sample| station.is_stalled(sample.at.lsn));
-        if policy == OnStale::Primary && (stalled || station.is_down()) {
+        search: &Search,
+    ) -> Hope {
+        let Some(station) = positions.station(node) else { return Hope::None };
+        let latest = positions.latest(node);
+        if station.is_down() || latest.is_some_and(|sample| station.is_stalled(sample.at.lsn)) {
             // Its return is looked out for all the same.
             station.want(Demand::Soon);
-            return false;
+            return Hope::None;
         }
         station.want(Demand::Now);
         if let (Some(_), Some(primary)) = (self.bounds, snapshot.primary) {
             positions.want(primary, Demand::Now);
         }
-        true
+        match latest {
+            Some(sample) if sample.asked_at > search.began => Hope::Behind,
+            _ => Hope::Unknown,
+        }
     }
 
     /// Sees to it that the next read like this finds what it needs to know.
@@ -247,8 +264,12 @@ impl Reads {
         match search.moves {
             Moves::No => {}
             Moves::IfItCan if self.cannot_learn_read(positions) => search.moves = Moves::No,
-            Moves::IfItCan | Moves::Must if !self.learn_read(snapshot, positions) => return Look::Wait,
-            Moves::IfItCan | Moves::Must => {}
+            moves => {
+                // One that serves no more may never answer.
+                if !self.learn_read(moves == Moves::IfItCan, snapshot, positions) {
+                    return Look::Wait;
+                }
+            }
         }
         if !self.learn_written(positions) {
             return Look::Wait;
@@ -276,18 +297,19 @@ impl Reads {
         self.seen.wrote.is_none()
     }
 
-    /// Learns where the standby stood after the session read there; false when that is not known yet. Of one that cannot
-    /// tell, or has crashed since, all that is known is that the primary was no less far.
-    pub(super) fn learn_read(&mut self, snapshot: &Snapshot, positions: &Positions) -> bool {
+    /// Learns where the standby stood after the session read there; false when that is not known yet. Of one that is not
+    /// to be asked, cannot tell or has crashed since, all that is known is that the primary was no less far.
+    pub(super) fn learn_read(&mut self, asks: bool, snapshot: &Snapshot, positions: &Positions) -> bool {
         let Some(ticket) = self.seen.read else { return true };
         if let Some(sample) = positions.read(&ticket) {
             self.seen.learn_read(sample.at);
             return true;
         }
-        if self.cannot_learn_read(positions) {
-            let primary = ticket_of_primary(snapshot, Instant::now());
-            primary.into_iter().for_each(|ticket| self.seen.used_primary(ticket));
-            return primary.is_some();
+        if (!asks || self.cannot_learn_read(positions))
+            && let Some(ticket) = ticket_of_primary(snapshot, Instant::now())
+        {
+            self.seen.used_primary(ticket);
+            return true;
         }
         positions.want(ticket.node, Demand::Now);
         false

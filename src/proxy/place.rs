@@ -78,20 +78,22 @@ impl ClientTask {
 
     /// Chooses the node for `need`, however fresh.
     pub(super) fn place(&self, need: Need, avoid: OutOfReach, now: Instant) -> Result<Placed, NoNode> {
-        self.place_if(need, avoid, now, |_, _| true)
+        self.place_if(need, avoid, self.reads.home, now, |_, _| true)
     }
 
-    /// Chooses the node for `need` among the standbys that `admit` lets through.
+    /// Chooses the node for `need` among the standbys that `admit` lets through; `home` is the one read last, unless all
+    /// are to be as good.
     pub(super) fn place_if(
         &self,
         need: Need,
         avoid: OutOfReach,
+        home: Option<NodeId>,
         now: Instant,
         admit: impl Fn(&NodeView, &Snapshot) -> bool,
     ) -> Result<Placed, NoNode> {
         let shared = &self.worker.shared;
         let snapshot = shared.snapshot();
-        let ask = Ask { target: need.target, home: self.reads.home, pick: fastrand::u64(..), now };
+        let ask = Ask { target: need.target, home, pick: fastrand::u64(..), now };
         let load = |node| shared.loads.load(node, now);
         let admit = |view: &NodeView| !avoid.holds(view.node.id) && admit(view, &snapshot);
         let policy = &self.settings.balance;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::{ClientTask, End};
-use super::freshness::{Look, Moves, Must, Outcome, Search, Wished, judge_wished, present};
+use super::freshness::{Hope, Look, Moves, Must, Outcome, Search, Wished, judge_wished, present};
 use super::place::{OutOfReach, Placed};
 use super::positions::Demand;
 use crate::pg::SqlState;
@@ -15,7 +15,15 @@ use crate::wire::error_response::PgError;
 
 /// How long a read waits for a standby that is about to show what it must see, before the primary is asked instead. A
 /// healthy standby needs a millisecond or two.
-const GRACE: Duration = Duration::from_millis(25);
+const GRACE: Duration = Duration::from_millis(50);
+
+/// Of the times that a session looks at other standbys, one in so many it chooses as if it had read on none: a standby
+/// that is back gets its share of long sessions within a second or two.
+const ANEW_ONE_IN: u8 = 8;
+
+/// How long a read waits for answers that say whether there is such a standby. A healthy server gives them at once, and a
+/// busy machine should not send its reads to the primary for that.
+const UNKNOWN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long SHOW bellwether.token waits for the position it tells.
 const TOKEN_LIMIT: Duration = Duration::from_secs(5);
@@ -85,7 +93,7 @@ impl ClientTask {
                 Found::Wait(must) => must,
                 found => return Ok(self.conclude(found, need, search)),
             };
-            let left = self.wait_limit(need, search).saturating_sub(came.elapsed());
+            let left = self.time_left(need, search, came);
             if left.is_zero() {
                 return Ok(self.waited_in_vain(need, avoid, must, search));
             }
@@ -172,7 +180,8 @@ impl ClientTask {
         if let Some(home) = must.home()
             && self.reads.reconsiders(now)
         {
-            let elsewhere = self.place_if(need, avoid, now, |view, snapshot| {
+            let anew = fastrand::u8(..ANEW_ONE_IN) == 0;
+            let elsewhere = self.place_if(need, avoid, (!anew).then_some(home), now, |view, snapshot| {
                 must.is_met_by(view.node.id, snapshot, positions, now)
             });
             if elsewhere.is_ok_and(|placed| !placed.is_primary && placed.node != home) {
@@ -181,7 +190,7 @@ impl ClientTask {
             }
         }
         let admit = |view: &NodeView, snapshot: &Snapshot| must.admits(view, snapshot, positions, now);
-        let placed = match self.place_if(need, avoid, now, admit) {
+        let placed = match self.place_if(need, avoid, self.reads.home, now, admit) {
             Ok(placed) if !placed.is_primary => {
                 let snapshot = worker.shared.snapshot();
                 must.keep_known(placed.node, &snapshot, positions);
@@ -201,12 +210,15 @@ impl ClientTask {
             search.moves = Moves::Must;
             return Found::Wait(must);
         }
-        let policy = self.on_stale(need);
-        let mut worthwhile = false;
-        for view in readable {
-            worthwhile |= must.pursue(view.node.id, &snapshot, positions, policy);
+        let pursue = |view: &NodeView| must.pursue(view.node.id, &snapshot, positions, search);
+        let hope = readable.map(pursue).max().unwrap_or(Hope::None);
+        if hope == Hope::Behind {
+            search.behind_since.get_or_insert(now);
         }
-        if worthwhile { Found::Wait(must) } else { Found::Stale(must) }
+        match hope {
+            Hope::None if self.on_stale(need) == OnStale::Primary => Found::Stale(must),
+            _ => Found::Wait(must),
+        }
     }
 
     /// Tells whether what was found out about the node holds for `server`.
@@ -223,7 +235,7 @@ impl ClientTask {
     ) -> Result<OutOfReach, End> {
         let worker = self.worker.clone();
         let positions = &worker.shared.positions;
-        let until = tokio::time::Instant::now() + GRACE;
+        let until = tokio::time::Instant::now() + UNKNOWN_LIMIT;
         // What was read here before may have been read from an earlier life of the node.
         search.moves = Moves::Must;
         loop {
@@ -246,17 +258,21 @@ impl ClientTask {
         }
     }
 
-    /// How long the request may wait for what it needs to know, and for a node that is fresh enough.
-    fn wait_limit(&self, need: Need, search: &Search) -> Duration {
-        let wishes = self.session.wishes();
+    /// How long the request, which has waited since `came`, may wait for what it needs to know and for a node that is
+    /// fresh enough.
+    fn time_left(&self, need: Need, search: &Search, came: Instant) -> Duration {
+        let (now, wishes) = (search.now, self.session.wishes());
+        let of = |limit: Duration, since| limit.saturating_sub(now.saturating_duration_since(since));
         let leaderless = || self.worker.shared.snapshot().primary.is_none();
-        match self.on_stale(need) {
+        match (self.on_stale(need), search.behind_since) {
             // To go on would be to claim that nothing was lost.
-            _ if search.needs_history => self.settings.patience,
+            _ if search.needs_history => of(self.settings.patience, came),
             // There is nothing to turn to.
-            OnStale::Primary | OnStale::Wait if leaderless() => self.settings.patience,
-            OnStale::Wait | OnStale::Error => wishes.wait_limit,
-            OnStale::Primary => GRACE,
+            (OnStale::Primary | OnStale::Wait, _) if leaderless() => of(self.settings.patience, came),
+            (OnStale::Wait | OnStale::Error, _) => of(wishes.wait_limit, came),
+            (OnStale::Primary, Some(since)) => of(GRACE, since),
+            // Nobody has said that the standbys are behind: answers are on their way.
+            (OnStale::Primary, None) => of(UNKNOWN_LIMIT, came),
         }
     }
 
@@ -350,7 +366,7 @@ impl ClientTask {
             tokio::pin!(heard);
             heard.as_mut().enable();
             let snapshot = shared.snapshot();
-            let known = self.reads.learn_read(&snapshot, &shared.positions)
+            let known = self.reads.learn_read(true, &snapshot, &shared.positions)
                 && self.reads.learn_written(&shared.positions);
             drop(snapshot);
             let wished = self.session.wishes().token;
