@@ -14,6 +14,8 @@ pub(super) struct ControlData {
     pub(super) checkpoint: String,
     /// Whether it wrote as a primary last; whatever is between two states counts as that.
     pub(super) was_primary: bool,
+    /// Whether it was shut down in order.
+    pub(super) clean: bool,
     /// Whether a rewind can tell which pages differ: checksums, or `wal_log_hints`.
     pub(super) can_be_rewound: bool,
 }
@@ -45,6 +47,7 @@ impl ControlData {
             timeline: checkpoint.max(replayed),
             checkpoint: value("Latest checkpoint location")?.to_owned(),
             was_primary: !matches!(state, "shut down in recovery" | "in archive recovery"),
+            clean: matches!(state, "shut down" | "shut down in recovery"),
             can_be_rewound: value("wal_log_hints setting")? == "on"
                 || value("Data page checksum version")? != "0",
         })
@@ -69,10 +72,12 @@ mod tests {
             timeline: 4,
             checkpoint: "0/3000060".to_owned(),
             was_primary: true,
+            clean: true,
             can_be_rewound: false,
         };
         assert_eq!(ControlData::parse(&text("shut down", "off")), Some(expected.clone()));
-        assert_eq!(ControlData::parse(&text("in crash recovery", "off")), Some(expected.clone()));
+        let crashed = ControlData { clean: false, ..expected.clone() };
+        assert_eq!(ControlData::parse(&text("in crash recovery", "off")), Some(crashed));
         let standby = ControlData { was_primary: false, can_be_rewound: true, ..expected };
         assert_eq!(ControlData::parse(&text("shut down in recovery", "on")), Some(standby));
         assert_eq!(ControlData::parse("nonsense"), None);

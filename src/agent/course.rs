@@ -119,6 +119,7 @@ mod tests {
             timeline: 2,
             checkpoint: "0/1".into(),
             was_primary: true,
+            clean: true,
             can_be_rewound: true,
         };
         Found { control, running: false, standby: false, leads: false, streams: false, stage: None }

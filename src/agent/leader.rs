@@ -141,6 +141,19 @@ impl Leader {
         }
     }
 
+    /// Makes sure that the login may read what a rewind reads: found out in the midst of it, that spoils the data.
+    pub(super) fn check_rights(&self, programs: &Programs) -> Result<(), Trouble> {
+        let sql = "SELECT string_agg(f, ', ') FROM unnest(ARRAY['pg_ls_dir(text, boolean, boolean)', \
+            'pg_stat_file(text, boolean)', 'pg_read_binary_file(text)', \
+            'pg_read_binary_file(text, bigint, bigint, boolean)']) f WHERE NOT has_function_privilege(f, 'EXECUTE')";
+        match self.sql(programs, sql)?.as_str() {
+            "" => Ok(()),
+            missing => Err(Trouble::new(Kind::Usage, "the login may not read what a rewind needs")
+                .cause(format!("it may not execute {missing} on the primary"))
+                .hint("run there what `bellwether setup-role --sql --user LOGIN` prints")),
+        }
+    }
+
     /// Returns where its log stands.
     pub(super) fn position(&self, programs: &Programs) -> Result<String, Trouble> {
         self.sql(programs, "SELECT pg_current_wal_lsn()")

@@ -10,7 +10,7 @@ use super::data_directory::DataDirectory;
 use super::leader::{Follower, Leader, LeaderFacts};
 use super::marker::{Marker, Stage};
 use super::own_files;
-use super::programs::Programs;
+use super::programs::{Programs, Said};
 use super::trouble::{Kind, Trouble};
 use crate::pg::ConnInfo;
 
@@ -74,6 +74,9 @@ impl Rejoin {
         let found =
             Found { control, running, standby: data.is_standby(), leads, streams, stage: marker.stage() };
         let course = decide(&found, &facts, order.clone)?;
+        if course == Course::Rewind {
+            leader.check_rights(&programs)?;
+        }
         Ok(Rejoin { order, data, programs, leader, facts, marker, stage: found.stage, running, course })
     }
 
@@ -156,24 +159,17 @@ impl Rejoin {
 
     fn rewind(&self, tell: Tell<'_>) -> Result<(), Trouble> {
         self.leader.wait_for_checkpoint(&self.programs, self.facts.timeline)?;
+        // Where it can be tried without touching anything, it is; after a crash the log must be replayed first.
+        if ControlData::read(&self.programs, &self.data)?.clean {
+            let said = self.pg_rewind(&["--dry-run"])?;
+            if !said.success {
+                return Err(Trouble::failed("a rewind would fail; nothing has been changed")
+                    .cause(said.complaint)
+                    .hint("mend that and run this again, or copy the primary anew with --clone"));
+            }
+        }
         self.marker.set(&self.data, Stage::Rewinding)?;
-        let source = self.leader.to_database("postgres");
-        let archived = self.has_restore_command()?;
-        let said = self.programs.run("pg_rewind", |command| {
-            command.arg("-D").arg(self.data.path()).arg(format!("--source-server={source}"));
-            if archived {
-                command.arg("-c");
-            }
-            // From version 15 on; a server with one elsewhere and an older version must have been shut down cleanly.
-            if let Some(file) = self
-                .data
-                .config_file()
-                .filter(|_| self.data.version().parse().is_ok_and(|version: u32| version >= 15))
-            {
-                command.arg(format!("--config-file={file}"));
-            }
-            self.leader.password(command)
-        })?;
+        let said = self.pg_rewind(&[])?;
         if !said.success {
             return Err(Trouble::failed("the rewind failed, and the data here must not be used as it is")
                 .cause(said.complaint)
@@ -182,6 +178,23 @@ impl Rejoin {
         self.marker.set(&self.data, Stage::Rewound)?;
         tell("rewound".to_owned(), None);
         Ok(())
+    }
+
+    fn pg_rewind(&self, more: &[&str]) -> Result<Said, Trouble> {
+        let source = self.leader.to_database("postgres");
+        let archived = self.has_restore_command()?;
+        // From version 15 on; a server with one elsewhere and an older version must have been shut down cleanly.
+        let knows_files = self.data.version().parse().is_ok_and(|version: u32| version >= 15);
+        self.programs.run("pg_rewind", |command| {
+            command.arg("-D").arg(self.data.path()).arg(format!("--source-server={source}")).args(more);
+            if archived {
+                command.arg("-c");
+            }
+            if let Some(file) = self.data.config_file().filter(|_| knows_files) {
+                command.arg(format!("--config-file={file}"));
+            }
+            self.leader.password(command)
+        })
     }
 
     fn clone(&self, tell: Tell<'_>) -> Result<(), Trouble> {

@@ -12,6 +12,7 @@ use super::context::{Context, understood};
 use super::events::{End, Plan, Step};
 use super::exit;
 use super::failure::Failure;
+use super::remote;
 use super::render::{Screen, say, say_aside};
 use super::status::Status;
 use super::wish::{self, Heard};
@@ -88,7 +89,7 @@ impl Local {
     }
 }
 
-/// Asks the API who leads, for the login that Bellwether uses unless told otherwise.
+/// Asks the API who leads, and takes the login that the proxy's configuration has for the servers.
 ///
 /// # Errors
 /// Nobody tells, or nobody leads.
@@ -96,6 +97,7 @@ pub fn primary(asking: &QuestionArgs, env: BTreeMap<String, String>) -> Result<C
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(exit::FAILED, "cannot wait for answers").cause(error.to_string()))?;
+    let login = remote::interface(&asking.api, env.clone())?;
     let under_way = Cell::new(false);
     let context = Context::new(asking, env, &under_way)?;
     let status: Status = understood(&runtime.block_on(context.ask("/api/v1/status"))?)?;
@@ -105,17 +107,13 @@ pub fn primary(asking: &QuestionArgs, env: BTreeMap<String, String>) -> Result<C
         return Err(failure.hint("bellwether explain says what is waited for"));
     };
     let address = address(&leads.address).ok_or_else(|| {
-        Failure::new(
-            exit::FAILED,
-            format!("the address of {} is not understood: {}", leads.name, leads.address),
-        )
+        let said = format!("the address of {} is not understood: {}", leads.name, leads.address);
+        Failure::new(exit::FAILED, said)
     })?;
-    let settings = [("user".to_owned(), LOGIN.to_owned())].into();
+    let password = login.password.map(|password| ("password".to_owned(), password.expose().to_owned()));
+    let settings = [("user".to_owned(), login.user)].into_iter().chain(password).collect();
     Ok(ConnInfo { hosts: vec![address], settings })
 }
-
-/// The default of `cluster.user`.
-const LOGIN: &str = "bellwether";
 
 fn plan(acts: &[Act]) -> Plan {
     let step = |(what, note): &Act| Step { what: what.clone(), note: note.clone() };

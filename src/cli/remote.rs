@@ -18,10 +18,7 @@ const USUAL_PORT: u16 = 9632;
 /// # Errors
 /// The configuration or the URL is wrong, or the configuration serves no API.
 pub fn client(args: &ApiArgs, env: BTreeMap<String, String>) -> Result<Client, Failure> {
-    // Whoever says where to ask need not be able to read the proxy's own file.
-    let file = args.config.clone().or_else(|| system_file().filter(|_| args.api.is_none()));
-    let interface = config::interface(&Sources { file, env, ..Sources::default() })
-        .map_err(|problems| Failure::configuration(&problems))?;
+    let interface = interface(args, env)?;
     let places = match &args.api {
         Some(url) => vec![place(url)?],
         None => places(&interface),
@@ -33,6 +30,17 @@ pub fn client(args: &ApiArgs, env: BTreeMap<String, String>) -> Result<Client, F
     }
     let token = args.token.as_ref().filter(|token| !token.is_empty()).map(Secret::new);
     Ok(Client { places, token: token.or(interface.token), patience: args.timeout })
+}
+
+/// Reads what the proxy's configuration says of itself.
+///
+/// # Errors
+/// The configuration is wrong.
+pub fn interface(args: &ApiArgs, env: BTreeMap<String, String>) -> Result<Interface, Failure> {
+    // Whoever says where to ask need not be able to read the proxy's own file.
+    let file = args.config.clone().or_else(|| system_file().filter(|_| args.api.is_none()));
+    config::interface(&Sources { file, env, ..Sources::default() })
+        .map_err(|problems| Failure::configuration(&problems))
 }
 
 /// The socket first: whoever can open it needs no token.

@@ -65,8 +65,13 @@ pub(super) fn check(written: &Written) -> Result<Config, Vec<Problem>> {
 /// Checks what is needed to talk to the proxy, and nothing else.
 pub(super) fn check_interface(written: &Written) -> Result<Interface, Vec<Problem>> {
     let mut check = Check { written, problems: Vec::new() };
-    let interface =
-        Interface { address: check.http(), socket: check.http_socket(), token: check.secret("http.token") };
+    let interface = Interface {
+        address: check.http(),
+        socket: check.http_socket(),
+        token: check.secret("http.token"),
+        user: check.text("cluster.user"),
+        password: check.secret("cluster.password"),
+    };
     match check.problems.is_empty() {
         true => Ok(interface),
         false => Err(check.problems),

@@ -1,4 +1,4 @@
-//! Where the proxy's HTTP interface is, for programs that talk to it: three keys out of a configuration.
+//! Where the proxy's HTTP interface is, and as whom it asks the servers: what an operator needs of a configuration.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,12 +17,16 @@ pub struct Interface {
     pub socket: Option<PathBuf>,
     /// `http.token`.
     pub token: Option<Secret>,
+    /// `cluster.user`.
+    pub user: String,
+    /// `cluster.password`, where it can be had here.
+    pub password: Option<Secret>,
 }
 
-/// Reads the keys of `[http]` alone. Values of other keys may be wrong, or secrets that only the proxy gets to see.
+/// Reads these keys alone. Values of other keys may be wrong, or secrets that only the proxy gets to see.
 ///
 /// # Errors
-/// The file cannot be read as a whole, or one of these keys is wrong.
+/// The file cannot be read as a whole, or a key of `[http]` is wrong.
 pub fn interface(sources: &Sources) -> Result<Interface, Problems> {
     let (written, problems) = gather(sources)?;
     let is_ours = |problem: &Problem| problem.key.is_none_or(|key| key.starts_with("http."));

@@ -1,5 +1,6 @@
 //! Fault stories of a cluster that Bellwether leads: real servers, real etcd, real proxies.
 
+mod command_line;
 mod failover;
 mod operators;
 mod store;

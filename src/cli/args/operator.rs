@@ -302,8 +302,8 @@ pub struct RejoinArgs {
     /// Its data directory
     #[arg(short = 'D', long, env = "PGDATA", value_name = "DIR")]
     pub data: PathBuf,
-    /// The primary: a connection string of libpq, with a user that has the rights of setup-role; from the API when not
-    /// given. A password may come from PGPASSWORD
+    /// The primary: a connection string of libpq, with a user that has the rights of setup-role. When not given,
+    /// whoever leads, with the login of the configuration. A password may come from PGPASSWORD
     #[arg(long, value_name = "CONNINFO")]
     pub primary: Option<String>,
     /// Directory of PostgreSQL's programs; where the server was last started from when not given
