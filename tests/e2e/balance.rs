@@ -167,7 +167,10 @@ fn a_standby_that_stops_under_load_costs_no_error_and_gets_its_share_again() {
         // A frozen standby is given up after three probes of 800 ms, one second apart.
         assert!(longest < Some(Duration::from_secs(8)), "{longest:?}");
     });
-    assert_eq!(counts(&story, ["a"]), [0], "the primary was never needed");
+    // What a session saw on a standby that is gone nobody can tell, so the primary serves it until the other standby is
+    // surely as far: a read or a few for each session and fault.
+    let [a] = counts(&story, ["a"]);
+    assert!(a < 10 * 3 * READERS as u64, "the primary ran {a} reads");
 }
 
 /// A proxy in front of a cluster of three, the standbys with further keys in their tables.
@@ -238,6 +241,8 @@ fn a_standby_that_lags_too_far_takes_no_reads_until_it_has_caught_up() {
         let written = format!("CREATE TABLE d.w AS SELECT repeat('x', 100) FROM generate_series(1, {rows})");
         story.client().sql(&written);
         eventually("it is left out", || !serves(&story, "c"));
+        // The new table has to be in the catalog first: until then reads are the primary's.
+        reads_go_to_standbys(&story);
         let [a, b, c] = shares(&story, ["a", "b", "c"], || read_in_sessions(&story, 20, 10));
         assert_eq!([a, b, c], [0, 200, 0], "{limit}");
         cluster.resume_replay("c").expect("it can be resumed");

@@ -81,7 +81,7 @@ impl World {
 
 /// Asks until the facts are as wanted.
 async fn until(prober: &mut Prober, what: &str, wanted: impl Fn(&Facts) -> bool) -> Facts {
-    let give_up = Instant::now() + Duration::from_secs(20);
+    let give_up = Instant::now() + Duration::from_secs(60);
     loop {
         let report = prober.ask(Duration::from_secs(5)).await;
         match report {
