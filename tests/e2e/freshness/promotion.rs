@@ -74,7 +74,7 @@ fn what_a_promotion_lost_is_named() {
     // A token that was handed on names what is not there any more.
     let mut other = story.client();
     other.sql(&format!("SET bellwether.token = '{lost_token}'"));
-    for sql in ["SELECT n FROM d.common", "UPDATE d.common SET n = 0", "BEGIN"] {
+    for sql in ["SELECT n FROM d.common", "UPDATE d.common SET n = 0", "BEGIN; SELECT 1"] {
         let failure = other.fails(sql);
         assert_eq!((&*failure.severity, &*failure.code), ("ERROR", "LW001"), "{failure:?}");
     }
