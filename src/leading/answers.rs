@@ -118,9 +118,27 @@ impl Leading {
         }
     }
 
-    /// Looks at what leading takes.
+    /// Looks at what leading takes, on every node.
     pub(super) fn preflight(&self) -> mpsc::Receiver<Progress> {
-        End::new(Outcome::Unsupported, "there is no preflight yet").at_once()
+        let (sender, receiver) = mpsc::channel(32);
+        let lead = self.lead.clone();
+        tokio::spawn(async move {
+            let checks = lead.preflight().await;
+            let missing = checks.iter().filter(|check| check.good != Some(true)).count();
+            for check in checks {
+                let node = Some(check.node.to_string());
+                let told = Progress::Check { node, what: check.what, good: check.good, fix: check.fix };
+                // Whoever asked may be gone.
+                let _ = sender.send(told).await;
+            }
+            let end = match missing {
+                0 => End::new(Outcome::Done, "nothing is missing"),
+                _ => End::new(Outcome::Failed, format!("{missing} of what leading takes is missing"))
+                    .hint("bellwether setup-role --sql prints the rights; the rest stands beside each line"),
+            };
+            let _ = sender.send(Progress::End(end)).await;
+        });
+        receiver
     }
 }
 

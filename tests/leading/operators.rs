@@ -51,6 +51,14 @@ fn a_switchover_costs_clients_a_pause_and_no_error() {
 #[test]
 fn while_paused_nobody_is_promoted() {
     let world = World::start(1);
+    let (_, told) = post(&world, 0, "/api/v1/preflight", "{}");
+    for good in ["may promote", "may make slots", "may set what standbys follow", "wal_level = replica"] {
+        let line = told.lines().find(|line| line.contains(good) && line.contains("\"node\":\"b\""));
+        assert!(line.is_some_and(|line| line.contains("\"good\":true")), "{good}: {told}");
+    }
+    let timeout = told.lines().find(|line| line.contains("wal_sender_timeout"));
+    assert!(timeout.is_some_and(|line| line.contains("\"good\":false") && line.contains("'5s'")), "{told}");
+
     let (status, told) = post(&world, 0, "/api/v1/pause", "{}");
     assert_eq!(status, 200, "{told}");
     world.until("the pause is seen", |world| world.status(0)["paused"] == true);

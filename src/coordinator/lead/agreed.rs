@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::driver::{Driver, Machine};
+use super::preflight::{self, Check};
 use super::{LOCK_CLASS, Leading, Reach, lock_key};
 use crate::cluster::decide::{Action, Coordinator, Event};
 use crate::cluster::{Explanation, Key, Kind, Moment, Phase, Record, Selector, Status, View};
@@ -30,7 +31,10 @@ pub struct State {
 /// Access to what is known, and a way to leave. Cheap to clone.
 #[derive(Clone)]
 pub struct Lead {
+    reach: Arc<Reach>,
     store: Arc<dyn Store>,
+    /// The servers that the configuration names.
+    configured: Arc<Vec<(NodeName, String)>>,
     state: watch::Receiver<State>,
     decree: watch::Receiver<Option<Decree>>,
     leaving: Arc<watch::Sender<bool>>,
@@ -50,6 +54,18 @@ impl Lead {
     /// Returns a receiver of who leads; `None` before that is known.
     pub fn decrees(&self) -> watch::Receiver<Option<Decree>> {
         self.decree.clone()
+    }
+
+    /// Looks at what leading takes: on the members, or on the servers of the configuration while there are none.
+    pub async fn preflight(&self) -> Vec<Check> {
+        let view = self.state().view;
+        let members = view.iter().flat_map(|view| view.members());
+        let mut nodes: Vec<_> =
+            members.map(|(name, member)| (name.clone(), member.address.clone())).collect();
+        if nodes.is_empty() {
+            nodes.clone_from(&self.configured);
+        }
+        preflight::check(&self.reach, nodes).await
     }
 
     /// Returns the store.
@@ -76,6 +92,8 @@ pub struct Work {
 pub fn lead(leading: Leading) -> (Lead, Work) {
     let Leading { cluster, login, connector, store, replication, settings } = leading;
     let timings = settings.timings.clone();
+    let configured = settings.nodes.iter().map(|(name, member)| (name.clone(), member.address.clone()));
+    let configured = Arc::new(configured.collect());
     let machine = Coordinator::new(settings, store::moment());
     let first =
         State { view: None, read_at: None, explanation: machine.explain(), statuses: BTreeMap::new() };
@@ -92,7 +110,14 @@ pub fn lead(leading: Leading) -> (Lead, Work) {
     let (state, states) = watch::channel(first);
     let (decree, decrees) = watch::channel(None);
     let (leave, leaving) = watch::channel(false);
-    let lead = Lead { store, state: states, decree: decrees, leaving: Arc::new(leave) };
+    let lead = Lead {
+        reach: reach.clone(),
+        store,
+        configured,
+        state: states,
+        decree: decrees,
+        leaving: Arc::new(leave),
+    };
     (lead, Work { driver: Driver::new(machine, reach.clone()), reach, state, decree, leaving })
 }
 

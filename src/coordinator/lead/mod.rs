@@ -12,6 +12,7 @@ mod commands;
 mod count;
 mod driver;
 mod hand;
+mod preflight;
 mod prober;
 mod question;
 mod slot;
@@ -25,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use agreed::{Lead, State, Work, lead};
+pub use preflight::Check;
 
 use super::connector::Connect;
 use super::session::{Login, Session, Trouble};
