@@ -148,9 +148,6 @@ fn a_standby_that_stops_under_load_costs_no_error_and_gets_its_share_again() {
                 _ => cluster.start_node("b").expect("it starts"),
             }
             eventually("it is back", || serves(&story, "b"));
-            let back = Instant::now();
-            let wait = Duration::from_secs(2).saturating_sub(back.elapsed());
-            std::thread::sleep(wait);
             let mut seen = [0, 0];
             eventually_with("it has its share", || {
                 seen = shares(&story, ["b", "c"], || load.goes_on(200));
