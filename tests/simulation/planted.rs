@@ -34,14 +34,6 @@ impl Bug {
         Mutation::ALL.iter().map(|mutation| Bug::Machine(*mutation)).chain([Bug::LazyClocks]).collect()
     }
 
-    /// What the table calls it.
-    pub fn name(self) -> String {
-        match self {
-            Bug::Machine(mutation) => format!("{mutation:?}"),
-            Bug::LazyClocks => "LazyClocks".to_owned(),
-        }
-    }
-
     /// A run with the bug in it.
     pub fn options(self) -> Options {
         match self {
@@ -63,19 +55,6 @@ impl Bug {
         }
         Found { bug: self, by: None, tried }
     }
-}
-
-/// The bugs the simulator is known to find, each with a seed that found it. The others of [`Bug::all`] it has not
-/// found yet: `planted.txt` says why.
-pub fn hints() -> Vec<(Bug, u64)> {
-    let lines = include_str!("planted.txt").lines();
-    let bare = lines.filter_map(|line| line.split('#').next().map(str::trim)).filter(|line| !line.is_empty());
-    let read = |line: &str| {
-        let (name, seed) = line.split_once(' ').expect("a line of planted.txt is a bug and a seed");
-        let bug = Bug::all().into_iter().find(|bug| bug.name() == name).expect("there is such a bug");
-        (bug, seed.trim().parse().expect("a seed is a number"))
-    };
-    bare.map(read).collect()
 }
 
 /// Searches for several bugs at once.
@@ -106,7 +85,10 @@ pub fn search(
 pub fn table(found: &[Found]) -> String {
     let mut text = format!("{:<28} {:<10} {:>8} {:>8}\n", "planted bug", "caught by", "seed", "tried");
     for one in found {
-        let name = one.bug.name();
+        let name = match one.bug {
+            Bug::Machine(mutation) => format!("{mutation:?}"),
+            Bug::LazyClocks => "LazyClocks".to_owned(),
+        };
         let (promise, seed) = match one.by {
             Some((seed, promise)) => (promise, seed.to_string()),
             None => ("NOT CAUGHT", "-".to_owned()),
