@@ -150,6 +150,9 @@ fn the_primary_dies_and_another_takes_over() {
         let readers: Vec<_> = (0..3).map(|_| scope.spawn(|| read_until(&story, &stop))).collect();
         let mut oracle = story.direct("a", "postgres");
         eventually("there is traffic", || oracle.sql("SELECT count(*) > 20 FROM d.w") == "t");
+        // Until the catalog knows the table, reads of it are the primary's and cannot be proven harmless.
+        let asked = "SELECT current_setting('cluster_name') FROM d.w LIMIT 1";
+        eventually("the catalog knows it", || story.client().sql(asked) != "a");
         cluster.kill9("a").expect("it runs");
 
         // Reads go on, and are fresh connections' business too.
