@@ -75,9 +75,9 @@ fn proxy(args: SourceArgs, env: BTreeMap<String, String>) -> ExitCode {
 }
 
 fn demo(args: DemoArgs) -> ExitCode {
-    let DemoArgs { nodes, port, data, keep, json, exit_after, script } = args;
+    let DemoArgs { nodes, port, data, conf, keep, json, exit_after, script } = args;
     let nodes = usize::from(nodes);
-    lab::demo::run(lab::demo::Options { nodes, port, data, keep, json, exit_after, script })
+    lab::demo::run(lab::demo::Options { nodes, port, data, conf, keep, json, exit_after, script })
 }
 
 /// The environment, without variables that are not text.

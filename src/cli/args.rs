@@ -94,6 +94,9 @@ pub struct DemoArgs {
     /// Directory to work in; a temporary one when not given
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// A line for the postgresql.conf of every server, such as 'work_mem = 64MB'; may be given several times
+    #[arg(long, value_name = "LINE")]
+    pub conf: Vec<String>,
     /// Leave the directory when done
     #[arg(long, requires = "data")]
     pub keep: bool,

@@ -31,6 +31,8 @@ pub struct Options {
     pub port: u16,
     /// Where to keep the data, in place of a temporary directory.
     pub data: Option<PathBuf>,
+    /// Lines for the `postgresql.conf` of every server.
+    pub conf: Vec<String>,
     /// Leave `data` there at the end; the next start with it goes on from there.
     pub keep: bool,
     /// One JSON object a line in place of text.
@@ -43,7 +45,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { nodes: 3, port: 6432, data: None, keep: false, json: false, exit_after: None, script: None }
+        Options {
+            nodes: 3,
+            port: 6432,
+            data: None,
+            conf: Vec::new(),
+            keep: false,
+            json: false,
+            exit_after: None,
+            script: None,
+        }
     }
 }
 
@@ -147,6 +158,7 @@ fn start_etcd() -> Result<Option<Etcd>, Error> {
 fn start_cluster(options: &Options) -> Result<Cluster, Error> {
     Cluster::start(super::Options {
         nodes: options.nodes,
+        conf: options.conf.clone(),
         directory: options.data.clone(),
         keep: keeps(options),
         ..super::Options::default()
