@@ -63,7 +63,12 @@ pub(super) fn open(s: &Situation<'_>) -> Option<Plan> {
             done(txn, format!("{node} is no member any more"))
         }
         Request::Configure(config) => {
-            done(s.txn().put(Key::Config, Record::Config(config.clone())), "configured".to_owned())
+            let text = match (s.config().paused, config.paused) {
+                (false, true) => "paused: nobody is promoted unless asked for",
+                (true, false) => "resumed: a standby is promoted when the leader is lost",
+                _ => "configured",
+            };
+            done(s.txn().put(Key::Config, Record::Config(config.clone())), text.to_owned())
         }
     })
 }

@@ -24,6 +24,9 @@ pub struct Options {
     pub hba: Vec<String>,
     /// Certificates, when the servers shall speak TLS.
     pub tls: Option<Tls>,
+    /// Whether the lab makes replication slots and has standbys use them. Whoever leads the cluster makes slots of its
+    /// own, and one that nobody uses any more keeps WAL for ever.
+    pub slots: bool,
     /// Further options for `initdb`.
     pub initdb: Vec<String>,
     /// Where to keep the data; `None` is a fresh temporary directory. A directory that holds a lab's data
@@ -40,6 +43,7 @@ impl Default for Options {
             conf: Vec::new(),
             hba: Vec::new(),
             tls: None,
+            slots: true,
             initdb: Vec::new(),
             directory: None,
             keep: false,

@@ -4,6 +4,7 @@ mod ending;
 mod keys;
 mod output;
 mod perform;
+mod report;
 mod stage;
 mod status;
 
@@ -68,7 +69,7 @@ pub fn run(options: Options) -> ExitCode {
     let began = Instant::now();
     ending::watch_signals(&ending);
     let outcome = steps(&options).and_then(|steps| perform(&options, steps, &output, &ending));
-    report(&output, &ending, began, &outcome)
+    report::report(&output, &ending, began, &outcome)
 }
 
 /// What happened after the start.
@@ -161,6 +162,8 @@ fn start_cluster(options: &Options) -> Result<Cluster, Error> {
         conf: options.conf.clone(),
         directory: options.data.clone(),
         keep: keeps(options),
+        // The proxies make their own.
+        slots: false,
         ..super::Options::default()
     })
 }
@@ -182,6 +185,11 @@ fn start_proxies(
         let mut proxy = ProxyOptions::new(&binary)
             .with(&format!("etcd = [\"{store}\"]"))
             .with(&format!("leading.name = \"p{nth}\""))
+            // Nothing acknowledged is lost while there is a standby; with none, or after its loss, work goes on.
+            .with("leading.durability = \"sync\"")
+            .with("leading.strict = false")
+            // Whoever presses keys wants to see what comes of them now.
+            .with("leading.between_failovers = \"1s\"")
             .with(&format!("http.token = \"{}\"", stage::TOKEN));
         proxy.port = Some(options.port.saturating_add(nth));
         proxy.http_port = Some(HTTP_PORT + nth);
@@ -234,14 +242,16 @@ fn announce(
         "  psql {endpoint} -c \"select current_setting('cluster_name')\"    # which server read it"
     ));
     output.text(&format!("  curl {}/metrics", first.http()));
-    output.text(&format!("  bellwether status --api {}", first.http()));
+    // As it was called, which can be pasted; it need not be on the path.
+    let program = std::env::args().next().unwrap_or_else(|| "bellwether".to_owned());
+    output.text(&format!("  {program} status --api {}", first.http()));
     output.text("");
     let directory = cluster.directory().display();
     let fate = if cluster.is_kept() { "kept" } else { "removed at the end" };
     output.text(&format!("  data and logs in {directory} ({fate}; fsync is off). Ctrl-C ends it."));
     if output.is_terminal() && options.script.is_none() {
         output.text(&format!("  {CLIENTS} clients write numbered rows and read them back."));
-        output.text(&format!("  {}", keys::HELP));
+        keys::HELP.iter().for_each(|line| output.text(&format!("  {line}")));
     }
     output.text("");
 }
@@ -297,96 +307,6 @@ fn wait_for_the_end(options: &Options, proxies: &mut [ProxyProcess], output: &Ou
             ending.end(Reason::TimeIsUp);
         }
     }
-}
-
-fn report(output: &Output, ending: &Ending, began: Instant, outcome: &Result<Outcome, Failure>) -> ExitCode {
-    let (tally, reason, workload) = match outcome {
-        Ok(outcome) => (outcome.tally.clone(), outcome.reason, outcome.report.clone()),
-        Err(_) => (Tally::default(), ending.reason().unwrap_or(Reason::NotStarted), None),
-    };
-    let error = match outcome {
-        Err(Failure::Unprepared(text) | Failure::Broken(text)) => Some(text.clone()),
-        Ok(outcome) => outcome.error(),
-    };
-    let code = match outcome {
-        Err(Failure::Unprepared(_)) => 2,
-        _ => u8::from(error.is_some()),
-    };
-    output.end_status();
-    output.json(|| {
-        json!({
-            "event": "report",
-            "uptime_seconds": round(began.elapsed()),
-            "reason": reason.text(),
-            "statements": tally.statements,
-            "asserts_passed": tally.passed,
-            "asserts_failed": tally.failed,
-            "workload": workload.as_ref().map(workload_event),
-            "error": error,
-            "exit_code": code,
-        })
-    });
-    if let Some(error) = &error {
-        output.error(error);
-    }
-    if let Some(workload) = &workload {
-        workload_lines(workload).iter().for_each(|line| output.text(line));
-    }
-    let steps = match tally.statements {
-        0 => String::new(),
-        ran => format!("; {ran} statements, {} assertions held, {} failed", tally.passed, tally.failed),
-    };
-    output.text(&format!("{} after {:.1} s{steps}", reason.text(), began.elapsed().as_secs_f64()));
-    ExitCode::from(code)
-}
-
-impl Outcome {
-    /// A script cut short is a failure, whoever cut it.
-    fn error(&self) -> Option<String> {
-        match self.reason {
-            Reason::ProxyDied => Some("the proxy ended by itself".to_owned()),
-            _ if self.tally.error.is_some() => self.tally.error.clone(),
-            _ => None,
-        }
-    }
-}
-
-fn workload_event(report: &Report) -> Value {
-    let progress = &report.progress;
-    json!({
-        "writes": progress.writes,
-        "reads": progress.reads,
-        "lost": report.lost,
-        "duplicated": report.duplicated,
-        "stale_reads": progress.stale,
-        "errors": progress.errors,
-        "unknown": report.unknown.0,
-        "unknown_and_there": report.unknown.1,
-        "longest_write_pause_seconds": round(progress.write_pause),
-        "longest_read_pause_seconds": round(progress.read_pause),
-    })
-}
-
-fn workload_lines(report: &Report) -> Vec<String> {
-    let progress = &report.progress;
-    let errors: Vec<String> =
-        progress.errors.iter().map(|(code, count)| format!("{count} x {code}")).collect();
-    let errors = if errors.is_empty() { "none".to_owned() } else { errors.join(", ") };
-    vec![
-        format!(
-            "workload: {} writes acknowledged, {} lost, {} duplicated; {} reads, {} stale",
-            progress.writes, report.lost, report.duplicated, progress.reads, progress.stale
-        ),
-        format!(
-            "  errors {errors}; longest pause {:.2} s for writes, {:.2} s for reads{}",
-            progress.write_pause.as_secs_f64(),
-            progress.read_pause.as_secs_f64(),
-            match report.unknown {
-                (0, _) => String::new(),
-                (unknown, there) => format!("; {unknown} of unknown outcome, {there} of them there"),
-            }
-        ),
-    ]
 }
 
 fn round(duration: Duration) -> f64 {

@@ -35,6 +35,8 @@ pub(super) struct ServerConf<'a> {
     pub(super) socket_directory: &'a Path,
     /// Port of the server this one streams from when it is a standby.
     pub(super) follows: Option<u16>,
+    /// Whether it does so over a slot of its own name there.
+    pub(super) slot: bool,
     /// Whether `server.crt` and `server.key` lie in the data directory.
     pub(super) tls: bool,
     /// Whether `ca.crt` lies there too, to check client certificates.
@@ -55,9 +57,12 @@ impl ServerConf<'_> {
             let _ = writeln!(
                 text,
                 "primary_conninfo = 'host=127.0.0.1 port={port} user=replicator password=replicator \
-                 application_name={0}'\nprimary_slot_name = '{0}'",
+                 application_name={}'",
                 self.name
             );
+            if self.slot {
+                let _ = writeln!(text, "primary_slot_name = '{}'", self.name);
+            }
         }
         if self.tls {
             text.push_str("ssl = on\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n");
@@ -130,6 +135,7 @@ mod tests {
             port: 15_001,
             socket_directory: Path::new("/tmp/x"),
             follows: Some(15_000),
+            slot: true,
             tls: false,
             client_ca: false,
             extra: &extra,

@@ -98,6 +98,7 @@ fn make(
         port: 5432,
         socket_directory: data,
         follows: None,
+        slot: false,
         tls: false,
         client_ca: false,
         extra: &["listen_addresses = ''".to_owned()],

@@ -10,6 +10,7 @@ mod catalog_changes;
 mod corpus;
 mod counting;
 mod demo;
+mod demo_keys;
 mod drivers;
 mod encryption;
 mod endpoints;

@@ -14,7 +14,11 @@ impl Cluster {
         if let Ok(name) = fs::read_to_string(&known) {
             self.index(name.trim())?;
             *lock(&self.primary) = name.trim().to_owned();
-            return self.names.iter().try_for_each(|name| self.write_settings(name));
+            return self.names.iter().try_for_each(|name| {
+                // Whoever led the cluster then has set whom to follow, at ports that are others' now.
+                template::write(&self.data_directory(name)?.join("postgresql.auto.conf"), "", self.run_as)?;
+                self.write_settings(name)
+            });
         }
         let sockets = self.socket_directory();
         fs::create_dir(&sockets).map_err(Error::file("cannot create", &sockets))?;
@@ -24,7 +28,10 @@ impl Cluster {
             let data = self.data_directory(name)?;
             template::copy(&template, &data, self.run_as)?;
             // A server has no use for a slot of its own name, now or as a primary.
-            let _ = fs::remove_dir_all(data.join("pg_replslot").join(name));
+            let unused = self.names.iter().filter(|slot| !self.options.slots || *slot == name);
+            for slot in unused {
+                let _ = fs::remove_dir_all(data.join("pg_replslot").join(slot));
+            }
             if *name != self.names[0] {
                 template::write(&data.join("standby.signal"), "", self.run_as)?;
             }
@@ -65,6 +72,7 @@ impl Cluster {
             port: self.port(node)?,
             socket_directory: &self.socket_directory(),
             follows: (node != primary).then_some(self.port(primary)?),
+            slot: self.options.slots,
             tls: tls.is_some(),
             client_ca: tls.is_some_and(|tls| tls.client_ca.is_some()),
             extra: &self.options.conf,
@@ -91,6 +99,9 @@ impl Cluster {
 
     /// A rewound server has lost its slots (pg_rewind clears `pg_replslot`), so a new primary checks.
     pub(super) fn create_slots(&self, primary: &str) -> Result<(), Error> {
+        if !self.options.slots {
+            return Ok(());
+        }
         let others: Vec<&str> =
             self.names.iter().map(String::as_str).filter(|name| *name != primary).collect();
         let missing = format!(

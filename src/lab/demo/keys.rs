@@ -1,28 +1,74 @@
 //! The demo's keys: one press breaks something, and the screen tells what becomes of it.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::ending::Reason;
+use super::report::told;
 use super::stage::{PATIENCE, Stage};
 
-/// What is said about them at the start.
-pub(super) const HELP: &str = "keys: k kill the primary   s switchover   f freeze the primary   e etcd off/on   p pause/resume   t status   q quit";
+/// What is said about them at the start, a line each.
+pub(super) const HELP: [&str; 2] = [
+    "keys: k kill the primary   f freeze the primary   s switchover   p pause/resume",
+    "      e stop/start etcd    t status               q quit",
+];
 
 /// Obeys the keys until the end; at once when nobody sits at a terminal.
 pub(super) fn obey(stage: &Stage<'_>) {
     let Some(_mode) = SingleKeys::begin() else { return };
     let keys = pressed();
-    let mut board = Board { stage, paused: false, etcd_stopped: false };
-    while stage.ending.reason().is_none() {
-        match keys.recv_timeout(Duration::from_millis(100)) {
-            Ok(key) => board.press(key),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+    let (queue, changes) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut board = Board { stage, paused: false, etcd_stopped: false };
+            changes
+                .into_iter()
+                .take_while(|_| stage.ending.reason().is_none())
+                .for_each(|key| board.press(key));
+        });
+        while stage.ending.reason().is_none() {
+            match keys.recv_timeout(Duration::from_millis(100)) {
+                Ok(key) => press(stage, key, &queue),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
+        drop(queue);
+    });
+}
+
+/// What changes something waits for its turn; to look, and to leave, nobody has to wait.
+fn press(stage: &Stage<'_>, key: u8, queue: &Sender<u8>) {
+    match key.to_ascii_lowercase() {
+        b't' => say(stage, status(stage)),
+        b'q' => stage.ending.end(Reason::Quit),
+        // Its receiver is gone only at the end.
+        key @ (b'k' | b'f' | b's' | b'e' | b'p') => drop(queue.send(key)),
+        _ => HELP.iter().for_each(|line| stage.output.text(&format!("  {line}"))),
+    }
+}
+
+fn status(stage: &Stage<'_>) -> Result<(), String> {
+    if let Some(workload) = &*stage.workload() {
+        let progress = workload.progress();
+        stage.output.text(&format!(
+            "  workload: {} writes acknowledged, {} reads, {} of them stale; errors {}",
+            progress.writes,
+            progress.reads,
+            progress.stale,
+            told(&progress.errors)
+        ));
+    }
+    stage.bellwether(&["status"])
+}
+
+fn say(stage: &Stage<'_>, done: Result<(), String>) {
+    if let Err(why) = done {
+        stage.output.text(&format!("  {why}"));
     }
 }
 
@@ -71,24 +117,16 @@ struct Board<'a, 'b> {
 
 impl Board<'_, '_> {
     fn press(&mut self, key: u8) {
-        let done = match key.to_ascii_lowercase() {
+        let done = match key {
             b'k' => self.lose_primary("killed (SIGKILL)", Loss::Killed),
             b'f' => self.lose_primary("frozen (SIGSTOP)", Loss::Frozen),
             b's' => self.switch_over(),
             b'e' => self.toggle_etcd(),
-            b'p' => self.toggle_pause(),
-            b't' => self.stage.bellwether(&["status"]),
-            b'q' => {
-                self.stage.ending.end(Reason::Quit);
-                Ok(())
-            }
-            _ => {
-                self.stage.output.text(&format!("  {HELP}"));
-                Ok(())
-            }
+            _ => self.toggle_pause(),
         };
-        if let Err(why) = done {
-            self.stage.output.text(&format!("  {why}"));
+        // Whatever fails because all ends is nobody's news.
+        if self.stage.ending.reason().is_none() {
+            say(self.stage, done);
         }
     }
 
@@ -109,7 +147,7 @@ impl Board<'_, '_> {
         let new = self.next_primary(&old)?;
         tell(&format!("{new} leads"));
         stage.wait_writable(PATIENCE)?;
-        tell(&format!("writes go on; {} errors reached a client", self.errors() - errors));
+        tell(&format!("writes go on; errors that reached a client: {}", since(&errors, &self.errors())));
         if loss == Loss::Frozen {
             stage.cluster.thaw(&old).map_err(|error| error.to_string())?;
             tell(&format!("{old} thawed: it still takes itself for the primary, and nobody talks to it"));
@@ -164,9 +202,15 @@ impl Board<'_, '_> {
         Ok(())
     }
 
-    fn errors(&self) -> u64 {
-        self.stage.workload().as_ref().map_or(0, |workload| workload.progress().error_count())
+    fn errors(&self) -> BTreeMap<String, u64> {
+        self.stage.workload().as_ref().map(|workload| workload.progress().errors).unwrap_or_default()
     }
+}
+
+/// Tells the errors of `now` that were not there `before`.
+fn since(before: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>) -> String {
+    let more = now.iter().map(|(code, count)| (code.clone(), count - before.get(code).unwrap_or(&0)));
+    told(&more.filter(|(_, count)| *count > 0).collect())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

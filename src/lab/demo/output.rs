@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
 /// Standard output, shared by the demo's threads.
@@ -49,11 +50,14 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "error: {text}");
     }
 
-    /// Replaces the live line on a terminal.
+    /// Replaces the live line on a terminal. Only one row can be cleared, so what does not fit in one is cut.
     pub(super) fn live(&self, line: &str) {
+        let columns = tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        let columns = if columns == 0 { 80 } else { columns };
+        let line: String = line.chars().take(columns - 1).collect();
         let mut state = self.lock();
-        state.status = line.to_owned();
         state.put(&format!("{CLEAR}{line}"));
+        state.status = line;
     }
 
     /// Leaves the live line behind as an ordinary one.

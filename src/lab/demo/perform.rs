@@ -111,12 +111,20 @@ fn check(stage: &Stage<'_>, sql: &str, expected: &str) -> Result<String, String>
 fn check_figure(stage: &Stage<'_>, figure: Figure, relation: Relation, limit: u64) -> Result<String, String> {
     let asserted = shown(figure, relation, limit);
     let got = stage.figure(figure).map_err(|error| format!("{asserted}: {error}"))?;
-    if relation.holds(got, limit) { Ok(got.to_string()) } else { Err(format!("{asserted}: it is {got}")) }
+    let unit = unit(figure);
+    if relation.holds(got, limit) {
+        Ok(got.to_string())
+    } else {
+        Err(format!("{asserted}: it is {got}{unit}"))
+    }
 }
 
 fn shown(figure: Figure, relation: Relation, limit: u64) -> String {
-    let unit = if figure == Figure::Pause { "ms" } else { "" };
-    format!("assert {} {} {limit}{unit}", figure.name(), relation.sign())
+    format!("assert {} {} {limit}{}", figure.name(), relation.sign(), unit(figure))
+}
+
+fn unit(figure: Figure) -> &'static str {
+    if figure == Figure::Pause { "ms" } else { "" }
 }
 
 /// psql prints booleans as `t` and `f`.

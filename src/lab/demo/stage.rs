@@ -80,7 +80,7 @@ impl Stage<'_> {
     /// Brings the old primary back as a standby after a switchover, as an operator would: nobody can demote a running
     /// primary over SQL.
     pub fn demote(&self, old: &str) -> Result<(), String> {
-        self.until("another primary", PATIENCE, || self.primary().filter(|new| new != old))?;
+        self.until("other primary", PATIENCE, || self.primary().filter(|new| new != old))?;
         self.stop(old).map_err(|error| error.to_string())?;
         self.rejoin(old)
     }
@@ -134,14 +134,14 @@ impl Stage<'_> {
 
     /// Waits until the proxies name a primary that is up.
     pub fn wait_for_primary(&self) -> Result<String, String> {
-        self.until("a primary", PATIENCE, || self.primary().filter(|name| self.cluster.is_running(name)))
+        self.until("primary", PATIENCE, || self.primary().filter(|name| self.cluster.is_running(name)))
     }
 
     /// Waits until a write through the endpoint succeeds.
     pub fn wait_writable(&self, limit: Duration) -> Result<(), String> {
         let probe = "CREATE TABLE IF NOT EXISTS bellwether_writable (n int); INSERT INTO bellwether_writable VALUES (1)";
         let write = || self.cluster.sql_at(self.endpoint(), probe).ok();
-        self.until("a write", limit, write)?;
+        self.until("write", limit, write)?;
         self.primary();
         Ok(())
     }
@@ -178,7 +178,7 @@ impl Stage<'_> {
                 return Ok(found);
             }
             if Instant::now() > deadline || self.ending.wait(Duration::from_millis(20)).is_some() {
-                return Err(format!("no {what} within {} s", limit.as_secs_f64()));
+                return Err(format!("there was no {what} within {} s", limit.as_secs_f64()));
             }
         }
     }
