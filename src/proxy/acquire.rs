@@ -194,7 +194,7 @@ impl ClientTask {
             metrics.fell_back(fallback);
         }
         if placed.as_ref().is_some_and(|placed| !placed.is_primary) {
-            (self.reads.home, self.reads.lost) = (Some(server.node), None);
+            (self.reads.home, self.reads.lost) = (Some((server.node, now)), None);
         }
         self.checkout = Some(Checkout {
             node: server.node,

@@ -15,8 +15,8 @@ pub(super) const FALLBACKS: &[&str] = &["none_serves", "none_admitted", "out_of_
 /// What a session knows of the standbys.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// The standby it read on last.
-    pub home: Option<NodeId>,
+    /// The standby it read on last, and since when it had it.
+    pub home: Option<(NodeId, Instant)>,
     /// The one that was lost under its last read.
     pub lost: Option<NodeId>,
     /// What it wrote and saw.
@@ -87,7 +87,7 @@ impl ClientTask {
         &self,
         need: Need,
         avoid: OutOfReach,
-        home: Option<NodeId>,
+        home: Option<(NodeId, Instant)>,
         now: Instant,
         admit: impl Fn(&NodeView, &Snapshot) -> bool,
     ) -> Result<Placed, NoNode> {

@@ -181,8 +181,14 @@ impl ClientTask {
             && self.reads.reconsiders(now)
         {
             let anew = fastrand::u8(..ANEW_ONE_IN) == 0;
-            let elsewhere = self.place_if(need, avoid, (!anew).then_some(home), now, |view, snapshot| {
-                must.is_met_by(view.node.id, snapshot, positions, now)
+            let stay = self.reads.home.filter(|_| !anew);
+            let elsewhere = self.place_if(need, avoid, stay, now, |view, snapshot| {
+                let met = must.is_met_by(view.node.id, snapshot, positions, now);
+                if !met {
+                    // Nobody may have asked it since it came back: while nothing is written, nobody else will.
+                    positions.want(view.node.id, Demand::Soon);
+                }
+                met
             });
             if elsewhere.is_ok_and(|placed| !placed.is_primary && placed.node != home) {
                 search.moves = Moves::IfItCan;

@@ -7,8 +7,9 @@
 //! | Of the standbys that serve reads and are admitted | Chosen |
 //! |---|---|
 //! | some are in the proxy's zone | among these, as below; else among all |
-//! | the session's home is one | home, unless another drawn is [`CLEARLY`] better |
+//! | the session's home is one, and was not away since | home, unless another drawn is [`CLEARLY`] better |
 //! | two or more | the first drawn, unless the second is [`CLEARLY`] better |
+//! | one of them has just come back | as often as its share says, and never for being better: it is idle, and was empty |
 //! | none is admitted | the primary; whether it may, the caller decides |
 //! | none serves reads | the primary, or nothing, as the policy says |
 
@@ -44,9 +45,9 @@ pub enum NoStandby {
 pub struct Ask {
     /// Which kind of node.
     pub target: Target,
-    /// The standby this session read on last: kept as long as it is about as good as others, because a session that
-    /// changes standbys must make sure that it does not step back in time.
-    pub home: Option<NodeId>,
+    /// The standby this session read on last, and when: kept as long as it is about as good as others, because a session
+    /// that changes standbys must make sure that it does not step back in time.
+    pub home: Option<(NodeId, Instant)>,
     /// 64 random bits.
     pub pick: u64,
     /// The present.
@@ -90,6 +91,9 @@ const CLEARLY: f32 = 1.5;
 /// weights say, and to a standby that is back.
 const REPLACE_ONE_IN: u64 = 32;
 
+/// The whole of a share, in thousandths.
+const FULL: u64 = 1000;
+
 /// The least part of its share that a standby gets after its return, in thousandths.
 const LEAST_RAMP: u64 = 100;
 
@@ -115,15 +119,20 @@ pub fn choose(
     if ask.target == Target::Primary {
         return primary(None);
     }
-    let share = |view: &NodeView| share(view, policy.slow_start, ask.now);
-    let admitted = || snapshot.readable_standbys().filter(|view| share(view) > 0 && admit(view));
+    let admitted = || snapshot.readable_standbys().filter(|view| view.node.weight > 0 && admit(view));
     let is_near = |view: &NodeView| policy.zone.is_some() && view.node.zone == policy.zone;
     let near_only = admitted().any(is_near);
-    let candidates = || admitted().filter(|view| !near_only || is_near(view)).map(|view| (view, share(view)));
+    let near = || admitted().filter(|view| !near_only || is_near(view));
+    let candidates = || near().map(|view| Candidate { view, ramp: ramp(view, policy.slow_start, ask.now) });
 
     // Three numbers from one: 26 bits for each draw, the rest for the odds of leaving home.
     let (first, second, odds) = (ask.pick & LOW_BITS, (ask.pick >> 26) & LOW_BITS, ask.pick >> 52);
-    let home = candidates().find(|(view, _)| ask.home == Some(view.node.id) && odds % REPLACE_ONE_IN != 0);
+    // Of all sessions that read on one before it went away, only its share goes on there.
+    let is_home = |view: &NodeView| {
+        let there = ask.home.filter(|(node, _)| *node == view.node.id);
+        there.is_some_and(|(_, read_at)| view.back_since.is_none_or(|back| back <= read_at))
+    };
+    let home = candidates().find(|one| odds % REPLACE_ONE_IN != 0 && is_home(one.view));
     let Some(chosen) = home.or_else(|| draw(candidates(), first)) else {
         if snapshot.readable_standbys().next().is_some() {
             return primary(Some(Fallback::NoneAdmitted));
@@ -134,53 +143,64 @@ pub fn choose(
             _ => primary(Some(Fallback::NoneServes)),
         };
     };
-    let others = candidates().filter(|(view, _)| view.node.id != chosen.0.node.id);
+    let others = candidates().filter(|other| other.view.node.id != chosen.view.node.id);
     let node = match draw(others, second) {
-        Some(other) if is_better(other, chosen, load) => other.0.node.id,
-        _ => chosen.0.node.id,
+        Some(other) if is_better(other, chosen, load) => other.view.node.id,
+        _ => chosen.view.node.id,
     };
     Ok(Choice { node, fallback: None })
 }
 
 const LOW_BITS: u64 = (1 << 26) - 1;
 
-/// A standby and its share.
-type Candidate<'a> = (&'a NodeView, u64);
+/// A standby that may be chosen.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    view: &'a NodeView,
+    /// How much of its share it gets, in thousandths.
+    ramp: u64,
+}
+
+impl Candidate<'_> {
+    /// Its part of the reads relative to others.
+    fn share(&self) -> u64 {
+        u64::from(self.view.node.weight) * self.ramp
+    }
+}
 
 /// Takes one, each as likely as its share says; `random` has 26 bits.
 fn draw<'a>(candidates: impl Iterator<Item = Candidate<'a>> + Clone, random: u64) -> Option<Candidate<'a>> {
     // At most 2^16 nodes of 10^6 each: the product fits.
-    let total: u64 = candidates.clone().map(|(_, share)| share).sum();
+    let total: u64 = candidates.clone().map(|one| one.share()).sum();
     let mut place = (total * random) >> 26;
     for candidate in candidates {
-        if place < candidate.1 {
+        if place < candidate.share() {
             return Some(candidate);
         }
-        place -= candidate.1;
+        place -= candidate.share();
     }
     None
 }
 
-/// The standby's part of the reads relative to others: its weight in thousandths, less while it has just come back.
-fn share(view: &NodeView, slow_start: Duration, now: Instant) -> u64 {
-    let ramp = match view.back_since {
-        Some(since) => {
-            let elapsed = now.saturating_duration_since(since).as_secs_f64();
-            // Without a slow start 0 / 0 is no number, and min makes 1 of it.
-            ((elapsed / slow_start.as_secs_f64()).min(1.0) * 1000.0).max(LEAST_RAMP as f64) as u64
-        }
-        None => 1000,
-    };
-    u64::from(view.node.weight) * ramp
+/// How much of its share a standby gets, in thousandths: less while it has just come back.
+fn ramp(view: &NodeView, slow_start: Duration, now: Instant) -> u64 {
+    let Some(since) = view.back_since else { return FULL };
+    let elapsed = now.saturating_duration_since(since).as_secs_f64();
+    // Without a slow start 0 / 0 is no number, and min makes 1 of it.
+    ((elapsed / slow_start.as_secs_f64()).min(1.0) * FULL as f64).max(LEAST_RAMP as f64) as u64
 }
 
 /// Whether one more request would fare [`CLEARLY`] better at `other`: by the requests there already, in relation
-/// to the shares, times the latency where both are known.
+/// to the shares, times the latency where both are known. One that has just come back has little to do, and would take
+/// every request that looks its way.
 fn is_better(other: Candidate, chosen: Candidate, load: impl Fn(NodeId) -> Load) -> bool {
-    let (there, here) = (load(other.0.node.id), load(chosen.0.node.id));
-    let largest = other.1.max(chosen.1) as f32;
+    if other.ramp < chosen.ramp {
+        return false;
+    }
+    let (there, here) = (load(other.view.node.id), load(chosen.view.node.id));
+    let largest = other.share().max(chosen.share()) as f32;
     let queue = |load: Load, share: u64| 1.0 + load.in_flight as f32 * (largest / share as f32);
-    let (mut worse, mut better) = (queue(here, chosen.1), queue(there, other.1));
+    let (mut worse, mut better) = (queue(here, chosen.share()), queue(there, other.share()));
     if let (Some(here), Some(there)) = (here.latency, there.latency) {
         (worse, better) = (worse * here, better * there);
     }

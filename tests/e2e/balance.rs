@@ -4,13 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bellwether::lab::{Cluster, Options, Shutdown};
+use rustix::process::Signal;
 
 use crate::raw;
 use crate::story::{Story, eventually_with};
 use crate::support::{Bench, eventually};
-
-/// What a session must see is another story: it takes reads to the primary where a standby is late.
-const EVENTUAL: &str = "routing.consistency = \"eventual\"";
 
 const READ: &str = "SELECT count(*) FROM d.t";
 
@@ -30,7 +28,7 @@ fn prepared(cluster: &Cluster) {
 }
 
 fn story(nodes: usize, settings: &[&str]) -> Story {
-    let story = Story::on(counting(nodes), &[&[EVENTUAL], settings].concat());
+    let story = Story::on(counting(nodes), settings);
     prepared(&story.bench.cluster);
     reads_go_to_standbys(&story);
     story
@@ -87,6 +85,15 @@ struct Load {
 
 const READERS: usize = 6;
 
+/// Ends the readers, also when a check fails while they are at work.
+struct End<'a>(&'a Load);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::SeqCst);
+    }
+}
+
 impl Load {
     fn read(&self, story: &Story, reader: usize) -> Duration {
         let mut client = story.client();
@@ -128,6 +135,7 @@ fn a_standby_that_stops_under_load_costs_no_error_and_gets_its_share_again() {
     let cluster = &story.bench.cluster;
     let load = Load::default();
     std::thread::scope(|scope| {
+        let end = End(&load);
         let readers: Vec<_> = (0..READERS)
             .map(|reader| {
                 let (load, story) = (&load, &story);
@@ -155,7 +163,7 @@ fn a_standby_that_stops_under_load_costs_no_error_and_gets_its_share_again() {
                 if b * 100 > (b + c) * 30 { Ok(()) } else { Err(format!("{seen:?}")) }
             });
         }
-        load.stop.store(true, Ordering::SeqCst);
+        drop(end);
         let longest = readers.into_iter().map(|reader| reader.join().expect("no read fails")).max();
         // A frozen standby is given up after three probes of 800 ms, one second apart.
         assert!(longest < Some(Duration::from_secs(8)), "{longest:?}");
@@ -166,6 +174,53 @@ fn a_standby_that_stops_under_load_costs_no_error_and_gets_its_share_again() {
     assert!(a < 10 * 3 * READERS as u64, "the primary ran {a} reads");
 }
 
+#[test]
+fn a_standby_that_is_back_begins_with_a_small_share() {
+    // So long that the beginning lasts, however busy the machine is.
+    let story = &story(3, &["routing.slow_start = \"5m\""]);
+    let cluster = &story.bench.cluster;
+    for fault in ["killed", "frozen"] {
+        // Sessions that read on it, and are idle while it is away.
+        let mut idle: Vec<_> = (0..60).map(|_| story.client()).collect();
+        idle.iter_mut().for_each(|client| assert_eq!(client.sql(READ), "10"));
+        let load = Load::default();
+        std::thread::scope(|scope| {
+            let _end = End(&load);
+            for reader in 0..READERS {
+                let load = &load;
+                scope.spawn(move || load.read(story, reader));
+            }
+            load.goes_on(20);
+            match fault {
+                "killed" => cluster.kill9("b").expect("it runs"),
+                _ => cluster.freeze("b").expect("it runs"),
+            }
+            eventually("it is left out", || !serves(story, "b"));
+            match fault {
+                "killed" => cluster.start_node("b").expect("it starts"),
+                _ => cluster.thaw("b").expect("it runs"),
+            }
+            eventually("it is back", || serves(story, "b"));
+            let back = Instant::now();
+            let [b, c] = shares(story, ["b", "c"], || {
+                while back.elapsed() < Duration::from_secs(2) {
+                    load.goes_on(20);
+                }
+            });
+            assert!(b * 100 < (b + c) * 40, "{fault}: long sessions {b} of {}", b + c);
+            // A tenth at first, and a quarter after a minute and a half.
+            assert!(back.elapsed() < Duration::from_secs(90), "it took {:?}", back.elapsed());
+        });
+        let back_to_work = || idle.iter_mut().for_each(|client| assert_eq!(client.sql(READ), "10"));
+        let [b, c] = shares(story, ["b", "c"], back_to_work);
+        assert!(b * 100 < (b + c) * 35, "{fault}: those that were idle {b} of {}", b + c);
+        let [b, c] = shares(story, ["b", "c"], || read_in_sessions(story, 60, 2));
+        assert!(b * 100 < (b + c) * 40, "{fault}: short sessions {b} of {}", b + c);
+        // Its first reads may be so slow that it is passed over for ten seconds.
+        eventually("it takes reads", || shares(story, ["b"], || read_in_sessions(story, 30, 1)) > [0]);
+    }
+}
+
 /// A proxy in front of a cluster of three, the standbys with further keys in their tables.
 fn described(b: &str, c: &str, settings: &[&str]) -> Story {
     let cluster = Cluster::start(counting(3)).expect("a cluster");
@@ -174,12 +229,7 @@ fn described(b: &str, c: &str, settings: &[&str]) -> Story {
     let node = |name, keys: &str| {
         format!("nodes.{name} = {{ url = \"postgres://127.0.0.1:{}\", {keys} }}", port(name))
     };
-    let mut all = vec![
-        node("b", b),
-        node("c", c),
-        EVENTUAL.to_owned(),
-        "auth.rules = [\"host all all all trust\"]".to_owned(),
-    ];
+    let mut all = vec![node("b", b), node("c", c), "auth.rules = [\"host all all all trust\"]".to_owned()];
     all.extend(settings.iter().map(ToString::to_string));
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let story = Story { bench: Bench::before(cluster, &all) };
@@ -207,7 +257,7 @@ fn weights_and_zones_show_in_the_shares() {
 fn a_slow_standby_gets_fewer_reads() {
     let story = story(3, &[]);
     let slow = "CREATE FUNCTION d.slow() RETURNS int STABLE LANGUAGE plpgsql AS $$ BEGIN \
-         IF current_setting('cluster_name') = 'c' THEN PERFORM pg_sleep(0.02); END IF; RETURN 1; END $$";
+         IF current_setting('cluster_name') = 'c' THEN PERFORM pg_sleep(0.1); END IF; RETURN 1; END $$";
     story.client().sql(slow);
     story.bench.cluster.wait_replayed().expect("the standbys replay");
     let read = format!("{READ} WHERE d.slow() = 1");
@@ -259,6 +309,47 @@ fn a_standby_on_another_timeline_takes_no_reads() {
     eventually("the proxy follows the newer timeline", || story.status()["primary"] == "c");
     let [a, b, c] = shares(&story, ["a", "b", "c"], || read_in_sessions(&story, 20, 10));
     assert_eq!([a, b, c], [0, 0, 200]);
+}
+
+#[test]
+fn a_standby_that_returns_on_a_timeline_of_its_own_takes_no_reads() {
+    let story = story(3, &[]);
+    let (cluster, mut client) = (&story.bench.cluster, story.client());
+    client.sql("INSERT INTO d.t VALUES (11)");
+    let token = client.sql("SHOW bellwether.token");
+    // Behind the proxy's back it is promoted, written to, and made a standby again.
+    story.bench.proxy.signal(Signal::STOP);
+    cluster.promote("c").expect("it is promoted");
+    cluster.sql("c", "DELETE FROM d.t").expect("it takes writes");
+    cluster.stop("c", Shutdown::Fast).expect("it stops");
+    let signal = cluster.data_directory("c").expect("a node of ours").join("standby.signal");
+    std::fs::write(signal, "").expect("it can be written");
+    cluster.note_primary("a").expect("a node of ours");
+    cluster.start_node("c").expect("it starts");
+    assert_eq!(cluster.sql("c", "SELECT pg_is_in_recovery(), count(*) FROM d.t").expect("it serves"), "t|0");
+    let before = counts(&story, ["c"]);
+    story.bench.proxy.signal(Signal::CONT);
+    // From the first moment on: who has seen something sees no less.
+    let mut other = story.client();
+    other.sql(&format!("SET bellwether.token = '{token}'"));
+    for _ in 0..100 {
+        assert_eq!([client.sql(READ), other.sql(READ)], ["11", "11"]);
+    }
+    assert_eq!(counts(&story, ["c"]), before);
+    eventually("it is left out", || !serves(&story, "c"));
+    let [a, b, c] = shares(&story, ["a", "b", "c"], || {
+        for _ in 0..20 {
+            assert_eq!(story.client().sql(READ), "11");
+            assert_eq!(
+                story.client_with(&[("options", "-c bellwether.consistency=eventual")]).sql(READ),
+                "11"
+            );
+        }
+    });
+    assert_eq!([a, b, c], [0, 40, 0]);
+    let status = story.status();
+    let views = status["nodes"].as_array().expect("nodes are a list");
+    assert!(views.iter().any(|view| view["name"] == "c" && view["serves_reads"] == false), "{status}");
 }
 
 #[test]

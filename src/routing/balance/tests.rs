@@ -14,6 +14,8 @@ struct World {
     policy: Policy,
     now: Instant,
     random: fastrand::Rng,
+    /// When a session that has a home read there.
+    read_at: Instant,
 }
 
 impl World {
@@ -35,12 +37,14 @@ impl World {
             back_since: None,
         };
         let nodes = (0..).zip([1].iter().chain(weights).copied()).map(view).collect();
+        let now = Instant::now();
         World {
             snapshot: Snapshot { primary: Some(NodeId(0)), term: 1, nodes, ..Snapshot::default() },
             loads: BTreeMap::new(),
             policy: Policy::default(),
-            now: Instant::now(),
+            now,
             random: fastrand::Rng::with_seed(7),
+            read_at: now,
         }
     }
 
@@ -55,7 +59,8 @@ impl World {
 
     fn ask(&mut self, home: Option<u16>, admit: impl Fn(u16) -> bool) -> Result<Choice, NoNode> {
         let pick = self.random.u64(..);
-        let ask = Ask { target: Target::Standby, home: home.map(NodeId), pick, now: self.now };
+        let home = home.map(|id| (NodeId(id), self.read_at));
+        let ask = Ask { target: Target::Standby, home, pick, now: self.now };
         let load = |node: NodeId| self.loads.get(&node.0).copied().unwrap_or_default();
         choose(&self.snapshot, ask, &self.policy, load, |view| admit(view.node.id.0))
     }
@@ -144,13 +149,46 @@ fn one_that_is_back_gets_its_share_by_and_by() {
         shares.is_sorted() && matches!(shares, [8..=10, 15..=18, 32..=35, 48..=52, 48..=52]),
         "{shares:?}"
     );
-    // Under load, too: it counts as ten times as full.
+    // Under load, too, and though it looks idle and quick: else everybody would go there at once.
     world.now = back;
+    world.load(1, 0, 0.001);
+    world.load(2, 8, 0.003);
+    assert!(matches!(world.shares(None)[&1], 8..=10));
+    // What is there already counts ten times.
     world.load(1, 1, 0.001);
-    world.load(2, 8, 0.001);
-    assert!(world.shares(None)[&2] >= 90);
+    world.load(2, 4, 0.001);
+    assert_eq!(world.shares(None), [(2, 100)].into());
     world.policy.slow_start = Duration::ZERO;
     assert_eq!(world.shares(None), [(1, 100)].into());
+}
+
+#[test]
+fn long_sessions_come_to_one_that_is_back_by_its_share() {
+    let mut world = World::new(&[1, 1]);
+    let back = world.now;
+    world.snapshot.nodes[1].back_since = Some(back);
+    world.load(1, 0, 0.001);
+    world.load(2, 8, 0.003);
+    // Those at home elsewhere: one in 32 by the share, and none because it is idle.
+    assert!(world.shares(Some(2)).get(&1).is_none_or(|share| *share <= 1));
+    // Those that read on it before it went away, which may be a half of all: by the share.
+    world.read_at = back - Duration::from_secs(60);
+    assert!(matches!(world.shares(Some(1))[&1], 8..=10));
+    // Those that came since stay, as far as it is not too much for it.
+    (world.read_at, world.now) = (back + Duration::from_millis(1), back + Duration::from_secs(1));
+    assert!(world.shares(Some(1))[&1] >= 96);
+    world.load(1, 1, 0.001);
+    world.load(2, 1, 0.001);
+    assert_eq!(world.shares(Some(1)), [(2, 100)].into());
+    // When it has grown it is as good as any.
+    world.now = back + Duration::from_secs(10);
+    world.load(1, 0, 0.001);
+    assert_eq!(world.shares(Some(2)), [(1, 100)].into());
+    // Of two that came one after the other, the one that came last waits for the other.
+    world.snapshot.nodes[2].back_since = Some(back + Duration::from_secs(5));
+    world.load(1, 8, 0.001);
+    world.load(2, 0, 0.001);
+    assert!(matches!(world.shares(None)[&2], 30..=36));
 }
 
 #[test]
@@ -196,7 +234,7 @@ fn without_a_standby_the_primary_serves_or_the_policy_forbids() {
 #[test]
 fn the_primary_is_not_needed_for_reads_nor_standbys_for_the_primary() {
     let mut world = World::new(&[1]);
-    let ask = Ask { target: Target::Primary, home: Some(NodeId(1)), pick: 0, now: world.now };
+    let ask = Ask { target: Target::Primary, home: Some((NodeId(1), world.now)), pick: 0, now: world.now };
     let choose = |world: &World| choose(&world.snapshot, ask, &world.policy, |_| Load::default(), |_| true);
     assert_eq!(choose(&world), Ok(Choice { node: NodeId(0), fallback: None }));
     world.snapshot.primary = None;
