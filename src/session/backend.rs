@@ -326,7 +326,7 @@ impl Session {
             }
             Some(Internal::Begin) => {}
             Some(Internal::Reapply) => self.busy = false,
-            Some(Internal::Helper | Internal::Parting | Internal::Failing) => {
+            Some(Internal::Helper | Internal::Flush | Internal::Parting | Internal::Failing) => {
                 self.busy &= !self.pipeline.is_empty();
             }
             Some(Internal::Replay) => return Err(self.replay_begins()),

@@ -68,7 +68,8 @@ impl Session {
             self.undo_skipped(server);
             self.group_open = true;
             let owner = self.pipeline.head().map(|head| head.internal);
-            self.skipping = owner.is_none();
+            // Behind a group that a Flush ended the client's own Sync is still to come.
+            self.skipping = matches!(owner, None | Some(Some(Internal::Flush)));
             // A helper of ours in front of the client's request fails in its place.
             tell |= owner != Some(Some(Internal::Helper));
         } else if let Some(head) = self.pipeline.head() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::machine::{Context, Copying, FrontendStep, Session};
 use super::outbox::Outbox;
 use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
+use super::prepare::only_prepares;
 use super::server::ServerState;
 use super::shapes::Ask;
 use crate::pg::SqlState;
@@ -268,6 +269,7 @@ impl Session {
 
     fn message(&mut self, turn: &mut Turn<'_, '_>, to_client: &mut Outbox) -> Result<(), Malformed> {
         if self.pipeline.is_empty() && !self.group_open {
+            self.only_prepares = true;
             if self.status == TransactionStatus::Idle {
                 self.replay.begin();
                 self.relies_on_shape = false;
@@ -281,6 +283,7 @@ impl Session {
             self.replay.stop();
         }
         self.nudged = false;
+        self.only_prepares &= turn.is_whole() && only_prepares(turn.head, turn.body());
         let extended = !matches!(turn.head.tag, tag::QUERY | tag::FUNCTION_CALL | tag::SYNC | tag::FLUSH);
         match turn.head.tag {
             tag::QUERY => return self.query(turn),
@@ -294,10 +297,7 @@ impl Session {
                 self.send_round(turn, Entry::forward(Request::Sync, self.copies_ended));
                 self.take_back_lent(turn);
             }
-            tag::FLUSH => {
-                self.flush = true;
-                turn.to_server.pass(turn.input, turn.place.clone());
-            }
+            tag::FLUSH => self.flush(turn),
             tag::FUNCTION_CALL => {
                 if let Some(error) = self.unfit_for(Err(NeedsPrimary::Function), turn) {
                     self.refuse_round(turn, error);

@@ -181,7 +181,8 @@ impl Session {
     fn fail_entries(&mut self, entries: &[Entry], mut told: bool, error: &PgError, to_client: &mut Outbox) {
         let out = to_client.write(&[]);
         // A group whose answers are all there goes on with requests that have not come yet.
-        let mut open = std::mem::take(&mut self.group_open);
+        let ended = entries.iter().any(|entry| entry.internal == Some(Internal::Flush));
+        let mut open = std::mem::take(&mut self.group_open) && !ended;
         let of_client = |entry: &&Entry| matches!(entry.internal, None | Some(Internal::Replay));
         for entry in entries.iter().filter(of_client) {
             open = true;

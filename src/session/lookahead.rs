@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::frontend::{WHOLE_MESSAGE, next_message};
 use super::heal::Healing;
 use super::machine::{Context, PoolMode, Session};
+use super::prepare::only_prepares;
 use crate::routing::{self, Asked, Need, Reason, Target};
 use crate::sql::{Classified, Modes, NeedsPrimary, SearchPath};
 use crate::wire::frame::{HEAD, Head, Malformed};
@@ -13,8 +14,8 @@ use crate::wire::frontend::{self, tag};
 impl Session {
     /// Decides for the request at the start of `input`; `None` when more of it must arrive first.
     ///
-    /// A standby gets a group only if all of it is there and every statement in it is a plain read: once begun, a
-    /// group cannot move (data-plane rules 4a.17 and 4g.6).
+    /// A standby gets a group only if all of it is there and every statement in it is a plain read: once it has bound
+    /// anything, a group cannot move (data-plane rules 4a.17 and 4g.6).
     pub(super) fn route(
         &mut self,
         input: &[u8],
@@ -125,23 +126,42 @@ impl Session {
         self.asked(None).map_or(Need::primary(reason), Asked::need)
     }
 
-    /// Tells whether `input` is one Query or one whole group, and proven to be a plain read.
+    /// Tells whether `input` is one Query or one group, and proven to be a plain read, wherever the client wishes it to
+    /// run. What was proven when it was sent stays so: the catalog may be out of date by now.
     pub(super) fn is_plain_read(&mut self, input: &[u8], context: &mut Context<'_>) -> bool {
+        let path = self.search_path(context);
+        let sent_so = self.routed.is_some_and(|need| need.reason == Reason::PlainRead);
+        let mut parsed = Parsed::default();
         let mut at = 0;
         while let Ok(Some((head, end))) = next_message(input, at) {
+            if end - at < head.total {
+                return false;
+            }
+            let body = &input[at + HEAD..end];
             at = end;
-            if matches!(head.tag, tag::QUERY | tag::SYNC | tag::FUNCTION_CALL) {
+            let class = match head.tag {
+                tag::QUERY => frontend::query(body).ok().map(|text| self.classify(text, context)),
+                tag::PARSE => frontend::parse(body).ok().map(|parse| {
+                    let class = self.classify(parse.text, context);
+                    parsed.add(parse.name, class.clone());
+                    class
+                }),
+                tag::BIND => {
+                    frontend::bind(body).ok().and_then(|bind| self.class_of(bind.statement, &parsed))
+                }
+                tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH => continue,
+                tag::SYNC => break,
+                _ => None,
+            };
+            let proven = |class: &Classified| sent_so || class.judge(context.catalog, &path).is_ok();
+            if !class.is_some_and(|class| proven(&class)) {
+                return false;
+            }
+            if head.tag == tag::QUERY {
                 break;
             }
         }
-        if input.is_empty() || at != input.len() {
-            return false;
-        }
-        let need = match input.first() {
-            Some(&tag::QUERY) => self.route_query(input, context).map(Some),
-            _ => self.route_group(input, context),
-        };
-        matches!(need, Ok(Some(Need { reason: Reason::PlainRead, .. })))
+        !input.is_empty() && at == input.len()
     }
 
     fn route_query(&mut self, input: &[u8], context: &mut Context<'_>) -> Result<Need, Malformed> {
@@ -168,6 +188,7 @@ impl Session {
         let mut reason = Reason::PlainRead;
         // A READ ONLY transaction has begun in it.
         let mut block = false;
+        let mut prepares = true;
         let mut at = 0;
         loop {
             let Some((head, end)) = next_message(input, at)? else {
@@ -178,6 +199,7 @@ impl Session {
                 return Ok(Some(self.unseen(Reason::OpenGroup)));
             }
             let body = &input[at + HEAD..end];
+            prepares &= only_prepares(head, body);
             let need = match head.tag {
                 tag::PARSE => {
                     let parse = frontend::parse(body)?;
@@ -198,6 +220,8 @@ impl Session {
                 // The client waits for answers before it goes on. What it says then in a READ ONLY transaction on a
                 // standby is looked at as it comes (`confine`).
                 tag::FLUSH if self.holds() => return Ok(Some(self.route_held(Ok(()), None))),
+                // It ends here ([`flush`](Self::flush)), and what comes next is looked at for itself.
+                tag::FLUSH if prepares => return Ok(Some(Need { target: Target::Standby, reason })),
                 tag::FLUSH => return Ok(Some(self.unseen(Reason::OpenGroup))),
                 // Only looked at so that what is malformed is refused at once.
                 tag::DESCRIBE | tag::CLOSE => frontend::target(body).map(|_| None)?,
@@ -224,9 +248,7 @@ impl Session {
         block: &mut bool,
         context: &mut Context<'_>,
     ) -> Need {
-        let in_group = parsed.find(statement);
-        let class = in_group.or_else(|| self.statements.get(statement).map(|named| &named.statement.class));
-        match class.cloned() {
+        match self.class_of(statement, parsed) {
             Some(class) => {
                 let need = self.judge(&class, *block, context);
                 *block |= self.is_read_only(class.transaction_modes());
@@ -234,6 +256,13 @@ impl Session {
             }
             None => self.unseen(Reason::Statement(NeedsPrimary::Unparsed)),
         }
+    }
+
+    /// What the statement of this name is, behind those parsed before it in its group.
+    fn class_of(&self, statement: &[u8], parsed: &Parsed<'_>) -> Option<Arc<Classified>> {
+        let in_group = parsed.find(statement);
+        let class = in_group.or_else(|| self.statements.get(statement).map(|named| &named.statement.class));
+        class.cloned()
     }
 }
 

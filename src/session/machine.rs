@@ -155,6 +155,8 @@ pub struct Session {
     pub(super) busy: bool,
     /// An extended-protocol group was begun and its Sync is not answered.
     pub(super) group_open: bool,
+    /// All that the open group did was to prepare and describe statements.
+    pub(super) only_prepares: bool,
     /// The server ignores everything up to Sync, and so do we.
     pub(super) skipping: bool,
     /// Something outstanding changes what names or texts mean, so the client's next requests wait.
@@ -262,6 +264,7 @@ impl Session {
             reapply: false,
             busy: false,
             group_open: false,
+            only_prepares: false,
             skipping: false,
             held_back: false,
             nudged: false,

@@ -69,6 +69,8 @@ pub enum Internal {
     Probe,
     /// Part of another request: a Parse, Close or Sync put before or behind it.
     Helper,
+    /// In place of a Flush: the end of a group that has only prepared so far.
+    Flush,
     /// Clean up behind a client that is gone.
     Parting,
     /// The end of requests that will be run again.

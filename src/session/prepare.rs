@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::frontend::{Turn, unparsed};
-use super::machine::{Context, Session, class_that_matters};
+use super::machine::{Context, PoolMode, Session, class_that_matters};
 use super::pins::LARGE_STATEMENT;
 use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::portals::Portal;
@@ -15,7 +15,7 @@ use crate::pg::SqlState;
 use crate::sql::{Classified, OWN_PREFIX, SessionState, SettingChange};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
-use crate::wire::frame::Malformed;
+use crate::wire::frame::{Head, Malformed};
 use crate::wire::frontend::{self, Parse, Target as About, tag};
 use crate::wire::write;
 
@@ -295,6 +295,24 @@ impl Session {
         Ok(())
     }
 
+    /// Flush: the client waits for answers before it goes on.
+    ///
+    /// A group that has only prepared so far is ended here: nothing of it depends on what comes behind, so that may run
+    /// elsewhere, and no server is held while the client thinks. Drivers that prepare in this way bind and execute in the
+    /// second half, which is then decided as a whole. What comes next waits for the end, because all of it is skipped if
+    /// a Parse fails.
+    pub(super) fn flush(&mut self, turn: &mut Turn<'_, '_>) {
+        self.flush = true;
+        let free = self.status == TransactionStatus::Idle && self.pinned.is_empty();
+        if !(free && self.group_open && self.only_prepares && self.mode == PoolMode::Transaction) {
+            turn.to_server.pass(turn.input, turn.place.clone());
+            return;
+        }
+        write::sync(turn.out());
+        self.pipeline.push(Entry::internal(Request::Sync, Internal::Flush));
+        self.busy = true;
+    }
+
     /// Takes a name away from the client; returns what it takes to undo that, if there was anything.
     pub(super) fn remove_name(&mut self, name: &[u8]) -> Option<Renamed> {
         let before = self.statements.replace(name, None)?;
@@ -336,6 +354,15 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells whether a message does no more than prepare and describe statements.
+pub(super) fn only_prepares(head: Head, body: &[u8]) -> bool {
+    match head.tag {
+        tag::PARSE | tag::FLUSH => true,
+        tag::DESCRIBE | tag::CLOSE => matches!(frontend::target(body), Ok(About::Statement(_))),
+        _ => false,
     }
 }
 

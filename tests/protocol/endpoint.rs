@@ -31,7 +31,8 @@ fn everything_goes_to_a_standby_whatever_it_asks_for() {
         (query("begin; select 1; commit"), "endpoint"),
         ([once("select nothing()"), once("select 1"), sync()].concat(), "endpoint"),
         (function_call(1), "endpoint"),
-        ([parse("", "select 1"), flush()].concat(), "endpoint"),
+        ([parse("", "select 1"), flush()].concat(), "asked_read"),
+        ([once("select 1"), flush()].concat(), "endpoint"),
     ] {
         every_cut(|world| {
             read_only(world);

@@ -43,12 +43,50 @@ fn an_error_is_told_before_the_sync_is_sent() {
 fn flush_brings_the_answers_and_keeps_the_server() {
     every_cut(|world| {
         world.rotate = true;
-        world.says(&[parse("", "select 1"), describe_statement(""), flush()].concat(), "1, t, T:c");
+        world.says(&[once("select 1"), flush()].concat(), "1, 2, D:1, C:SELECT 1");
         assert!(world.clients[0].session.is_attached());
-        world.says(&[run("", &[]), flush()].concat(), "2, D:1, C:SELECT 1");
+        world.says(&[parse("", "select 2"), describe_statement(""), flush()].concat(), "1, t, T:c");
+        world.says(&[run("", &[]), flush()].concat(), "2, D:2, C:SELECT 1");
         world.says(&sync(), "Z:I");
-        world.expect_at(0, "P::select 1, D:S, H, B::, E:, H, S");
+        world.expect_at(0, "P::select 1, B::, E:, H, P::select 2, D:S, H, B::, E:, H, S");
         assert!(!world.clients[0].session.is_attached());
+    });
+}
+
+#[test]
+fn a_group_that_has_only_prepared_holds_no_server_behind_its_flush() {
+    every_cut(|world| {
+        world.rotate = true;
+        world.says(&[parse("", "select 1"), describe_statement(""), flush()].concat(), "1, t, T:c");
+        assert!(!world.clients[0].session.is_attached());
+        world.expect_at(0, "P::select 1, D:S, S");
+        world.says(&[run("", &[]), sync()].concat(), "2, D:1, C:SELECT 1, Z:I");
+        world.expect_at(1, "P::select 1, B::, E:, S");
+        world.says(&[parse("s", "select 2"), describe_statement("s"), flush()].concat(), "1, t, T:c");
+        world.says(&sync(), "Z:I");
+        world.says(&[run("s", &[]), sync()].concat(), "2, D:2, C:SELECT 1, Z:I");
+        // Everything at once.
+        let all = [parse("", "select 3"), flush(), describe_statement(""), flush(), run("", &[]), sync()];
+        world.says(&all.concat(), "1, t, T:c, 2, D:3, C:SELECT 1, Z:I");
+        // What is in a transaction stays there.
+        world.says(&query("begin; insert into t values (1)"), "C:BEGIN, C:INSERT 0 1, Z:T");
+        world.says(&[parse("", "select 4"), flush()].concat(), "1");
+        assert!(world.clients[0].session.is_attached());
+        world.says(&[run("", &[]), sync()].concat(), "2, D:4, C:SELECT 1, Z:T");
+        world.says(&query("rollback"), "C:ROLLBACK, Z:I");
+    });
+}
+
+#[test]
+fn behind_a_parse_that_failed_everything_is_skipped_although_its_flush_ended_the_group() {
+    every_cut(|world| {
+        let write = [once("insert into t values (1)"), query("insert into t values (2)"), sync()].concat();
+        world.says(&[parse("", "selec"), describe_statement(""), flush()].concat(), "E:42601");
+        world.says(&write, "Z:I");
+        world.says(&[parse("", "selec"), flush(), write.clone()].concat(), "E:42601, Z:I");
+        world.says(&[describe_statement("nope"), flush(), write].concat(), "E:26000, Z:I");
+        assert!(world.database.borrow().is_empty());
+        world.says(&query("select 1"), "T:c, D:1, C:SELECT 1, Z:I");
     });
 }
 

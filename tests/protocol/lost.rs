@@ -1,7 +1,7 @@
 //! The server is gone, or no longer makes sense.
 
 use super::messages::*;
-use super::world::{End, every_cut};
+use super::world::{End, World, every_cut};
 use bellwether::pg::SqlState;
 use bellwether::wire::error_response::PgError;
 use bellwether::wire::write;
@@ -38,6 +38,55 @@ fn a_group_without_its_sync_is_passed_over() {
         world.says(&[run("", &[]), query("select 1")].concat(), "");
         world.says(&sync(), "Z:I");
         world.says(&query("select 2"), "T:c, D:2, C:SELECT 1, Z:I");
+        // The same where the Flush has ended it on the server.
+        world.servers[0].fake.stalled = true;
+        world.send(&[parse("", "select 1"), flush()].concat());
+        assert!(world.lose_server(0, None));
+        world.expect("E:08006");
+        world.says(&[run("", &[]), query("select 1")].concat(), "");
+        world.says(&sync(), "Z:I");
+        world.says(&query("select 2"), "T:c, D:2, C:SELECT 1, Z:I");
+    });
+}
+
+#[test]
+fn a_read_is_one_wherever_it_was_to_run_and_whatever_the_catalog_says_by_now() {
+    every_cut(|world| {
+        let read = [query("select * from t"), [once("select * from t"), sync()].concat()];
+        let sent = |world: &mut World, bytes: &[u8]| {
+            world.servers[0].fake.stalled = true;
+            world.send(bytes);
+        };
+        let is_reading = |world: &mut World| {
+            let reading = world.is_reading(0);
+            assert!(world.lose_server(0, None));
+            world.forget();
+            reading
+        };
+        let hinted = [query("/* bellwether: primary */ select * from t")];
+        for bytes in read.iter().chain(&hinted) {
+            for split in [true, false] {
+                world.split = split;
+                sent(world, bytes);
+                assert!(is_reading(world));
+            }
+        }
+        for other in ["insert into t values (1)", "select f()", "select * from nowhere", "begin"] {
+            sent(world, &query(other));
+            assert!(!is_reading(world), "{other}");
+        }
+        // Proven when it was sent.
+        world.split = true;
+        for bytes in &read {
+            sent(world, bytes);
+            let catalog = world.catalog.take();
+            assert!(is_reading(world));
+            // Never proven.
+            sent(world, bytes);
+            assert!(!is_reading(world));
+            world.catalog = catalog;
+        }
+        world.servers[0].fake.stalled = false;
     });
 }
 

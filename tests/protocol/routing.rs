@@ -42,8 +42,37 @@ fn groups_go_as_a_whole() {
     needs([once("select 1"), once("insert into t values (1)"), sync()].concat(), Target::Primary, "writes");
     needs([once("select 1"), query("select 2")].concat(), Target::Standby, "plain_read");
     needs([once("select 1"), query("begin")].concat(), Target::Primary, "read_write");
-    needs([parse("", "select 1"), flush()].concat(), Target::Primary, "open_group");
+    needs([once("select 1"), flush()].concat(), Target::Primary, "open_group");
+    needs([parse("", "select 1"), flush()].concat(), Target::Standby, "plain_read");
+    needs([parse("", "insert into t values (1)"), flush()].concat(), Target::Primary, "writes");
+    needs([parse("", "select 1"), describe_portal(""), flush()].concat(), Target::Primary, "open_group");
     needs([run("nope", &[]), sync()].concat(), Target::Primary, "unparsed");
+}
+
+#[test]
+fn what_was_prepared_with_a_flush_is_executed_where_it_belongs() {
+    every_cut(|world| {
+        let standby = world.add_server(true);
+        world.standby = Some(standby);
+        let prepare = |sql: &str| [parse("", sql), describe_statement(""), flush()].concat();
+        let execute = [run("", &[]), sync()].concat();
+        world.says(&prepare("select 1"), "1, t, T:c");
+        world.says(&execute, "2, D:1, C:SELECT 1, Z:I");
+        world.expect_at(standby, "P::select 1, D:S, S, B::, E:, S");
+        world.says(&prepare("insert into t values (1)"), "1, t, n");
+        world.says(&execute, "2, C:INSERT 0 1, Z:I");
+        // Something else than was to be expected.
+        world.says(&prepare("select 1"), "1, t, T:c");
+        world.says(&query("insert into t values (2)"), "C:INSERT 0 1, Z:I");
+        world.says(&prepare("select 1"), "1, t, T:c");
+        world.says(
+            &[run("", &[]), once("insert into t values (3)"), sync()].concat(),
+            "2, D:1, C:SELECT 1, 1, 2, C:INSERT 0 1, Z:I",
+        );
+        assert_eq!(*world.database.borrow(), ["1", "2", "3"]);
+        world.expect_at(standby, "P::select 1, D:S, S, P::select 1, D:S, S");
+        world.forget();
+    });
 }
 
 #[test]

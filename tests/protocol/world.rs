@@ -272,6 +272,22 @@ impl World {
         self.settle(0);
     }
 
+    /// Tells whether what `client` has outstanding is proven to be a read.
+    pub fn is_reading(&mut self, client: usize) -> bool {
+        let World { classifier, statements, catalog, paths, .. } = self;
+        let mut context = Context {
+            classifier,
+            statements,
+            catalog: catalog.as_ref(),
+            paths,
+            schema_generation: self.schema_generation,
+            prepared_limit: self.prepared_limit,
+            split: self.split,
+            keeps_sequences: false,
+        };
+        self.clients[client].session.is_reading(&mut context)
+    }
+
     /// The server of `client` is gone; returns whether the session lives on.
     pub fn lose_server(&mut self, client: usize, error: Option<PgError>) -> bool {
         let standby = self.clients[client].server.is_some_and(|server| self.servers[server].is_standby());

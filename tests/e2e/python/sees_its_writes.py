@@ -124,6 +124,8 @@ async def main():
     print(f"on standbys: {100 * (total - primary) / total:.1f} %")
     assert not record.complaints, f"{len(record.complaints)} complaints: {record.complaints[:10]}"
     assert total > 20 * SECONDS, "hardly anything was read"
+    for form in {form for form, _ in record.forms if form != "psycopg, pipeline"}:
+        assert record.forms[form, "standby"] > 0, f"{form} never reads on a standby"
     print("all well")
 
 
