@@ -25,7 +25,7 @@ use crate::wire::{backend, write};
 pub enum Question {
     /// Where the session stands, as `SHOW bellwether.token` prints it.
     Token,
-    /// The name of the node that would be chosen now.
+    /// The name of the node that would be chosen now; on lines of their own, what freshness has to do with it.
     Node(Need),
 }
 
@@ -194,7 +194,9 @@ impl Session {
             _ => None,
         });
         let lines = explained.map_or(Vec::new(), |sql| {
-            let mut lines = self.explanation(sql, context).lines(told.as_deref());
+            let mut told = told.as_deref().into_iter().flat_map(str::lines);
+            let mut lines = self.explanation(sql, context).lines(told.next());
+            lines.extend(told.map(|line| ("freshness", line.to_owned())));
             lines.extend(self.facts());
             lines
         });

@@ -132,6 +132,38 @@ fn a_read_that_no_standby_is_fresh_enough_for_does_as_it_is_told() {
 }
 
 #[test]
+fn explain_route_tells_what_must_be_seen_and_who_shows_it() {
+    let story = story(&[]);
+    let mut client = story.client();
+    let mut explain = |first: &str| {
+        if !first.is_empty() {
+            client.sql(first);
+        }
+        let told = client.sql(&format!("EXPLAIN ROUTE {NODE}"));
+        move |line: &str| assert!(told.lines().any(|told| told.starts_with(line)), "no {line} in\n{told}")
+    };
+    let tells = explain("");
+    tells("freshness|the session has written and seen nothing yet");
+    tells("freshness|any standby will do");
+    let tells = explain("UPDATE d.common SET n = n + 1");
+    tells("freshness|it must show 1:0/");
+    tells("freshness|b was at 1:0/");
+    tells("freshness|c was at 1:0/");
+    for node in ["b", "c"] {
+        story.bench.cluster.pause_replay(node).expect("it can be paused");
+    }
+    let tells = explain("UPDATE d.common SET n = n + 1");
+    tells("node|a");
+    tells("freshness|no standby showed it within");
+    let tells = explain("SET bellwether.on_stale = 'error'; SET bellwether.wait_limit = '50ms'");
+    tells("node|none");
+    tells("freshness|no standby is fresh enough for this read");
+    let tells = explain("SET bellwether.consistency = 'eventual'");
+    tells("freshness|it may see what any standby has");
+    tells("freshness|any standby will do");
+}
+
+#[test]
 fn a_position_at_the_start_of_a_page_is_shown_at_once() {
     let story = story(&["routing.on_stale = \"error\""]);
     let mut client = story.client();
