@@ -31,6 +31,12 @@ const LATER: Duration = Duration::from_millis(20);
 /// Longest pause while a standby does not move.
 const LONGEST: Duration = Duration::from_millis(256);
 
+/// How long WAL that somebody waits for may stay in the primary's memory before it is asked to write it out, and the least
+/// time between two such requests. Commits are written at once or, when they did not wait for that, within a fifth of a
+/// second (`wal_writer_delay`).
+const UNWRITTEN: Duration = Duration::from_millis(50);
+const BETWEEN_NUDGES: Duration = Duration::from_millis(250);
+
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -49,8 +55,16 @@ SELECT CASE WHEN standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_inser
   CASE WHEN standby THEN coalesce(
     (SELECT received_tli FROM pg_stat_wal_receiver),
     greatest((SELECT min_recovery_end_timeline FROM pg_control_recovery()),
-             (SELECT timeline_id FROM pg_control_checkpoint()))) END
+             (SELECT timeline_id FROM pg_control_checkpoint()))) END,
+  CASE WHEN NOT standby THEN pg_current_wal_flush_lsn() END
 FROM self";
+
+/// An empty transaction, whose end has the WAL writer write everything out up to there.
+///
+/// What an open transaction has written stays in memory until somebody commits, or for up to half a minute
+/// (`LOG_SNAPSHOT_INTERVAL_MS`), and no standby gets it. Positions that sessions must see include it: PostgreSQL does not
+/// tell where the last commit ended.
+const NUDGE: &str = "SELECT txid_current()";
 
 /// Sizes that decide where a page of WAL has its header.
 const SIZES: &str =
@@ -65,7 +79,8 @@ pub(super) async fn run(shared: Arc<Shared>, node: NodeId) {
         // The connection is there when it is needed.
         station.want(Demand::Later);
     }
-    let mut asker = Asker { shared: &shared, node, line: None, last: None, rounds: 0 };
+    let mut asker =
+        Asker { shared: &shared, node, line: None, last: None, rounds: 0, unwritten: None, nudged: None };
     loop {
         asker.pause(station).await;
         let demand = station.begin();
@@ -88,6 +103,10 @@ struct Asker<'a> {
     last: Option<Sample>,
     /// Samples in a row that showed no progress.
     rounds: u32,
+    /// A position that sessions must see and the primary had not written out, and since when it is known.
+    unwritten: Option<(Lsn, Instant)>,
+    /// When it was last asked to.
+    nudged: Option<Instant>,
 }
 
 impl Asker<'_> {
@@ -128,6 +147,7 @@ impl Asker<'_> {
         let positions = &self.shared.positions;
         if sample.is_primary {
             self.learn_ancestry(sample.at.timeline).await;
+            self.see_it_written(station, sample, demand).await;
         }
         let moved = self.last.is_none_or(|last| last.at != sample.at);
         self.rounds = if moved { 0 } else { self.rounds.saturating_add(1) };
@@ -144,6 +164,24 @@ impl Asker<'_> {
         if serves && sample.at.lsn < positions.frontier() {
             station.want(Demand::Soon);
         }
+    }
+
+    /// Sees to it that standbys get what sessions must see.
+    async fn see_it_written(&mut self, station: &Station, sample: Sample, demand: Demand) {
+        let Some(line) = &mut self.line else { return };
+        self.unwritten = self.unwritten.filter(|(lsn, _)| line.written < *lsn);
+        if demand >= Demand::Soon && line.written < sample.at.lsn {
+            self.unwritten.get_or_insert((sample.at.lsn, sample.asked_at));
+        }
+        let Some((_, since)) = self.unwritten else { return };
+        let due = since + UNWRITTEN;
+        if sample.asked_at >= self.nudged.map_or(due, |last| due.max(last + BETWEEN_NUDGES)) {
+            self.nudged = Some(sample.asked_at);
+            if let Err(error) = line.ask_once(NUDGE, |_| Ok(())).await {
+                tracing::debug!(event = "position.unwritten", node = self.node.0, %error);
+            }
+        }
+        station.want(Demand::Later);
     }
 
     /// Reads where the timelines before the primary's ended, once for each of its timelines.
@@ -201,6 +239,8 @@ struct Line {
     since: Instant,
     block: u64,
     segment: u64,
+    /// How far WAL was written out at the last sample of a primary.
+    written: Lsn,
     out: Vec<u8>,
     input: Vec<u8>,
 }
@@ -214,7 +254,8 @@ impl Line {
         let (stream, _) =
             raw_connect(&endpoint, &shared.cluster, ProtocolVersion::V3_0, &parameters, limit).await?;
         let since = Instant::now();
-        let mut line = Line { stream, since, block: 0, segment: 0, out: Vec::new(), input: Vec::new() };
+        let (out, input) = (Vec::new(), Vec::new());
+        let mut line = Line { stream, since, block: 0, segment: 0, written: Lsn(0), out, input };
         let mut sizes = Vec::new();
         line.ask_once(SIZES, |row| {
             backend::data_row(row, |_, value| sizes.push(value.and_then(number::<u64>)))
@@ -238,6 +279,7 @@ impl Line {
         self.exchange(|row| backend::data_row(row, |column, value| answer.take(column, value))).await?;
         let (lsn, is_primary) = answer.lsn.zip(answer.is_primary).ok_or(Failed::Nonsense)?;
         let timeline = answer.timeline.filter(|timeline| timeline.0 > 0).ok_or(Failed::Nonsense)?;
+        self.written = answer.written.unwrap_or(lsn);
         let lsn = if is_primary { before_header(lsn, self.block, self.segment) } else { lsn };
         Ok(Sample { asked_at, alive_since: self.since, is_primary, at: Token { timeline, lsn } })
     }
@@ -316,6 +358,7 @@ struct Answer {
     lsn: Option<Lsn>,
     is_primary: Option<bool>,
     timeline: Option<Timeline>,
+    written: Option<Lsn>,
 }
 
 impl Answer {
@@ -327,6 +370,7 @@ impl Answer {
             // Of a WAL file's name, in hexadecimal.
             (2, Some(text)) => self.timeline = u32::from_str_radix(text, 16).ok().map(Timeline),
             (3, Some(text)) => self.timeline = text.parse().ok().map(Timeline),
+            (4, Some(text)) => self.written = text.parse().ok(),
             _ => {}
         }
     }

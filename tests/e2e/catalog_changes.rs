@@ -61,10 +61,7 @@ impl Session {
 
 impl Scene {
     fn new(settings: &[&str]) -> Scene {
-        let story = Story::on(
-            applied_everywhere(),
-            &[&["workers = 3", "routing.consistency = \"eventual\""], settings].concat(),
-        );
+        let story = Story::on(applied_everywhere(), &[&["workers = 3"], settings].concat());
         let mut changer = story.client();
         changer.sql(OBJECTS);
         let session = |_| Session { raw: story.client(), prepared: Vec::new() };

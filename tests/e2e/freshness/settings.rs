@@ -164,6 +164,23 @@ fn explain_route_tells_what_must_be_seen_and_who_shows_it() {
 }
 
 #[test]
+fn an_open_transaction_keeps_nobody_from_the_standbys() {
+    let story = story(&[]);
+    let (mut writer, mut client) = (story.direct("a", "demo"), story.client());
+    writer.sql("BEGIN");
+    for _ in 0..5 {
+        // Stays in memory, as nobody commits.
+        writer.sql(WRITE);
+        client.sql(&format!("/* bellwether: primary */ {READ}"));
+        let began = Instant::now();
+        eventually("it reads on a standby again", || split(&client.sql(READ)) != ("a", "0"));
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    }
+    writer.sql("ROLLBACK");
+}
+
+#[test]
 fn a_position_at_the_start_of_a_page_is_shown_at_once() {
     let story = story(&["routing.on_stale = \"error\""]);
     let mut client = story.client();
