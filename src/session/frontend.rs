@@ -8,7 +8,6 @@ use super::outbox::Outbox;
 use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
 use super::prepare::only_prepares;
 use super::server::ServerState;
-use super::shapes::Ask;
 use crate::pg::SqlState;
 use crate::routing::Reason;
 use crate::sql::{Classified, NeedsPrimary};
@@ -150,10 +149,8 @@ impl Session {
             }
             let mut turn =
                 Turn { input, place: at..end, head, server, context, to_server, class: None, refused: false };
-            match self.must_ask_shape(&mut turn) {
-                Ask::No => {}
-                Ask::More => return (at, FrontendStep::NeedInput),
-                Ask::Asked => return (at, FrontendStep::Busy),
+            if self.must_ask_shape(&mut turn) {
+                return (at, FrontendStep::Busy);
             }
             if let Some(step) = self.must_ask_shell(&mut turn) {
                 return (at, step);

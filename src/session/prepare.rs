@@ -161,20 +161,21 @@ impl Session {
             self.refuse(turn, error);
             return Ok(());
         }
-        let (told, round) = (named.told, self.round);
+        let (was_told, round) = (named.told.is_some(), self.round);
         if let Some(error) =
             self.allows_writes(&statement.class).or_else(|| self.unfit(&statement.class, turn))
         {
             self.refuse(turn, error);
             return Ok(());
         }
-        self.rely_on_shape(turn, told);
+        self.relies_on_shape |= was_told;
         let portal = class_that_matters(&statement).map(|class| Portal {
             bound: resolve_bound(&class, bind.rest),
             class,
             round,
         });
         self.portals.set(bind.portal, portal);
+        self.portals.bound(bind.portal, bind.statement, statement.id, round);
         self.lend_to_group(&statement.class, turn);
         self.before_sequences(&statement.class, turn, true);
         self.ensure_prepared(turn, bind.statement, &statement, generation);
@@ -274,7 +275,9 @@ impl Session {
             About::Portal(portal) => {
                 let class = self.portals.get(portal).map(|portal| portal.class.clone());
                 let own = class.and_then(|class| self.own_portal(&class, turn));
-                self.send(turn, Entry { own, ..Entry::forward(Request::Describe, self.copies_ended) });
+                let describes = self.describes_statement(turn, portal);
+                let entry = Entry::forward(Request::Describe, self.copies_ended);
+                self.send(turn, Entry { own, describes, ..entry });
                 return Ok(());
             }
         };

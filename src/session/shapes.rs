@@ -1,16 +1,18 @@
 //! What rows a prepared statement returns: what its client was told, and what it is on a server.
 //!
 //! PostgreSQL holds a prepared statement to the rows it had when it was parsed, and raises 0A000 when the schema makes
-//! them others ("cached plan must not change result type", `RevalidateCachedQuery()`). Drivers that remember the row
-//! description rely on that: rows of another shape would be misread. So a client that was told gets these rows or this
-//! error, from whichever server; one that was never told, or asks with each execution, does not notice the change.
+//! them others ("cached plan must not change result type", `RevalidateCachedQuery()`). Drivers rely on that: those that ask
+//! once would misread other rows, and some that ask with each execution have made room for the old ones all the same
+//! (DBD::Pg crashes). So a client that was told, by Describe of the statement or of a portal bound from it, gets these rows
+//! or this error, from whichever server; one that was never told does not notice the change.
 
-use super::frontend::{Turn, next_message};
+use super::frontend::Turn;
 use super::machine::Session;
 use super::pipeline::{Described, Entry, Internal, Request};
 use super::server::ServerState;
 use super::statements::{Named, Statement};
 use crate::pg::SqlState;
+use crate::sql::{Classified, NeedsPrimary};
 use crate::wire::backend::{self, TransactionStatus};
 use crate::wire::error_response::PgError;
 use crate::wire::frame::Malformed;
@@ -46,40 +48,23 @@ impl Shape {
     }
 }
 
-/// Whether the server must be asked what a statement returns before a Bind can be dealt with.
-pub(super) enum Ask {
-    /// No.
-    No,
-    /// That depends on the client's next message.
-    More,
-    /// It was asked; the Bind must wait.
-    Asked,
-}
-
 impl Session {
-    /// Asks the server what the statement of this Bind returns, if the client was told and the server is not known to
-    /// agree. Once for each statement and server.
-    pub(super) fn must_ask_shape(&mut self, turn: &mut Turn<'_, '_>) -> Ask {
+    /// Asks the server what the statement of this Bind returns, if the client was told and the server's copy is not known
+    /// to agree; tells whether it was asked, so that the Bind must wait. Once for each statement and server.
+    pub(super) fn must_ask_shape(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         if turn.head.tag != tag::BIND || !self.was_told || self.status == TransactionStatus::Failed {
-            return Ask::No;
+            return false;
         }
-        let Ok(bind) = frontend::bind(turn.body()) else { return Ask::No };
-        let Some((named, told)) = self.statements.get(bind.statement).and_then(|n| Some((n, n.told?))) else {
-            return Ask::No;
+        let Ok(bind) = frontend::bind(turn.body()) else { return false };
+        let Some(named) = self.statements.get(bind.statement).filter(|named| named.told.is_some()) else {
+            return false;
         };
         let (statement, generation) = (named.statement.clone(), named.generation);
-        let known = turn.server.prepared.shape(&statement, generation);
-        if known.is_some_and(|known| !known.differs(told)) {
-            return Ask::No;
+        if turn.server.prepared.shape(&statement, generation).is_some() {
+            return false;
         }
-        match (describes_next(turn), known) {
-            (None, _) => Ask::More,
-            (Some(true), _) | (_, Some(_)) => Ask::No,
-            (Some(false), None) => {
-                self.ask_shape(turn, bind.statement, &statement, generation);
-                Ask::Asked
-            }
-        }
+        self.ask_shape(turn, bind.statement, &statement, generation);
+        true
     }
 
     fn ask_shape(
@@ -98,16 +83,10 @@ impl Session {
         self.busy = true;
     }
 
-    /// Tells whether the client was told of other rows than the server returns, and does not ask again.
+    /// Tells whether the client was told of other rows than the server returns.
     pub(super) fn shape_differs(&self, turn: &Turn<'_, '_>, named: &Named) -> bool {
         let known = turn.server.prepared.shape(&named.statement, named.generation);
-        let differs = named.told.zip(known).is_some_and(|(told, known)| told.differs(known));
-        differs && describes_next(turn) != Some(true)
-    }
-
-    /// Notes that the client relies on what it was told for what it executes now.
-    pub(super) fn rely_on_shape(&mut self, turn: &Turn<'_, '_>, told: Option<Shape>) {
-        self.relies_on_shape |= told.is_some() && describes_next(turn) != Some(true);
+        named.told.zip(known).is_some_and(|(told, known)| told.differs(known))
     }
 
     /// Sends the client's Describe of a named statement.
@@ -117,9 +96,25 @@ impl Session {
             named.told = None;
         }
         let copy = turn.server.prepared.copy(statement.id);
-        let describes = Some(Described { statement: statement.id, copy, name: Some(name.into()) });
+        let described = Described { statement: statement.id, copy, name: Some(name.into()) };
+        let describes = has_one_shape(&statement.class).then_some(described);
         let own = self.own_portal(&statement.class, turn);
         self.pipeline.push(Entry { describes, own, ..Entry::forward(Request::Describe, self.copies_ended) });
+    }
+
+    /// Tells which named statement the client is told of by its Describe of `portal`; `None` when it learns nothing new,
+    /// as a driver that asks with each execution does not most of the time.
+    pub(super) fn describes_statement(&self, turn: &Turn<'_, '_>, portal: &[u8]) -> Option<Described> {
+        let (name, id) = self.portals.last_bound(portal, self.round)?;
+        let named = self.statements.get(name).filter(|named| named.statement.id == id)?;
+        if !has_one_shape(&named.statement.class) {
+            return None;
+        }
+        let known = turn.server.prepared.shape(&named.statement, named.generation);
+        if known.is_some() && known == named.told {
+            return None;
+        }
+        Some(Described { statement: id, copy: turn.server.prepared.copy(id), name: Some(name.into()) })
     }
 
     /// Takes the answer to a Describe of a named statement: its body, unless that is too long; empty for NoData.
@@ -153,16 +148,9 @@ pub(super) fn outdated_plan() -> PgError {
     }
 }
 
-/// Tells whether the client asks for a row description right behind this Bind; `None` if that is not known yet.
-fn describes_next(turn: &Turn<'_, '_>) -> Option<bool> {
-    if !turn.is_whole() {
-        return Some(false);
-    }
-    match next_message(turn.input, turn.place.end) {
-        Ok(Some((next, _))) => Some(next.tag == tag::DESCRIBE),
-        Ok(None) => None,
-        Err(_) => Some(false),
-    }
+/// Tells whether PostgreSQL holds it to the rows it had; FETCH and EXECUTE return what another statement does.
+fn has_one_shape(class: &Classified) -> bool {
+    !matches!(class.plain_read, Err(NeedsPrimary::Utility | NeedsPrimary::SessionState))
 }
 
 #[cfg(test)]

@@ -359,6 +359,27 @@ fn an_outdated_plan_is_healed_unseen() {
 }
 
 #[test]
+fn whoever_was_told_of_a_portals_rows_is_told_when_they_change() {
+    every_cut(|world| {
+        prepare(world, 0, "a", "select * from t");
+        // As pgjdbc does: the first execution describes the portal, later ones believe that.
+        let described = [bind("", "a", &[]), describe_portal(""), execute("", 0), sync()].concat();
+        world.says(&described, "2, T:a, C:SELECT 0, Z:I");
+        world.servers[0].fake.outdate();
+        world.says(&[run("a", &[]), sync()].concat(), "E:0A000, Z:I");
+        // As libpq does: each execution asks, and is refused as well.
+        world.says(&described, "2, T:a, C:SELECT 0, Z:I");
+        world.servers[0].fake.outdate();
+        world.says(&described, "E:0A000, Z:I");
+        assert_eq!(world.clients[0].replays, 0);
+        // Whoever prepares anew is served.
+        world.servers[0].fake.outdate();
+        let anew = [close_statement("a"), parse("a", "select * from t"), run("a", &[]), sync()].concat();
+        world.says(&anew, "3, 1, 2, C:SELECT 0, Z:I");
+    });
+}
+
+#[test]
 fn an_outdated_plan_is_told_where_it_cannot_be_healed() {
     every_cut(|world| {
         prepare(world, 0, "a", "select * from t");

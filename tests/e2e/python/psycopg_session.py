@@ -53,9 +53,19 @@ def prepared_across_an_alter_table(connection):
     for _ in range(12):
         assert connection.execute(query, (1,)).fetchone() == (1,)
     connection.execute("ALTER TABLE altered ADD COLUMN word text DEFAULT 'new'")
+    # The driver deallocates all it has when it has changed something itself.
     for _ in range(12):
         assert connection.execute(query, (1,)).fetchone() == (1, "new")
     # And when another client changes it.
+    with psycopg.connect(URL, autocommit=True) as other:
+        other.execute("ALTER TABLE altered ADD COLUMN third int")
+    # The driver asks for the columns with each execution; PostgreSQL holds the statement to those it had all the same.
+    for _ in range(6):
+        try:
+            connection.execute(query, (1,))
+            raise AssertionError("rows of another shape than before")
+        except psycopg.errors.FeatureNotSupported as error:
+            assert error.diag.source_function == "RevalidateCachedQuery"
     with psycopg.connect(URL, autocommit=True) as other:
         other.execute("ALTER TABLE altered ALTER COLUMN n TYPE text")
     for _ in range(12):
