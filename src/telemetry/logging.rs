@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -70,9 +70,15 @@ pub fn init(format: Format, level: &str) -> Result<LevelHandle, LoggingError> {
     Ok(LevelHandle(handle))
 }
 
+/// A bare level leaves out what rustls warns of: each alert of a client, such as the `user_canceled` with which Java
+/// closes every connection. Whoever wants these asks by a filter, or for debug.
 fn filter(level: &str) -> Result<Targets, LoggingError> {
     let parsed = level.parse::<Targets>();
-    parsed.map_err(|cause| LoggingError::Filter { level: level.to_owned(), cause })
+    let parsed = parsed.map_err(|cause| LoggingError::Filter { level: level.to_owned(), cause })?;
+    Ok(match level.parse() {
+        Ok(LevelFilter::WARN | LevelFilter::INFO) => parsed.with_target("rustls", LevelFilter::ERROR),
+        _ => parsed,
+    })
 }
 
 type Lines<S> = Box<dyn Layer<S> + Send + Sync>;
@@ -114,6 +120,16 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn alerts_of_clients_are_told_to_those_who_ask() {
+        let told = |level: &str| {
+            let filter = filter(level).expect("a level or a filter");
+            filter.would_enable("rustls::common_state", &tracing::Level::WARN)
+        };
+        assert_eq!(["error", "warn", "INFO"].map(told), [false; 3]);
+        assert_eq!(["debug", "info,rustls=warn", "warn,bellwether=info"].map(told), [true; 3]);
     }
 
     #[test]
