@@ -16,6 +16,7 @@ use bellwether::proxy::tls::TlsFiles;
 use bellwether::proxy::{self, Proxy};
 use bellwether::sql::Lists;
 use bellwether::telemetry::{Metrics, PoolState};
+use bellwether::topology::Node;
 
 /// Builds the settings of the endpoint. The error is for people: it names the file or address that does not hold.
 pub fn settings(config: &Config) -> Result<proxy::Settings, String> {
@@ -85,15 +86,20 @@ fn verifier_file(config: &Config) -> Result<VerifierFile, String> {
     VerifierFile::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Makes the pools: empty, for the configured nodes. Returns them with the cluster's own login.
-pub fn registry(config: &Config, server_tls: &Arc<ServerTls>) -> (Arc<Registry>, Arc<Identity>) {
-    let endpoint = |node: &Arc<bellwether::topology::Node>| Endpoint {
+/// Returns how the nodes are reached.
+pub fn endpoints(nodes: &[Arc<Node>], server_tls: &Arc<ServerTls>) -> Vec<Endpoint> {
+    let endpoint = |node: &Arc<Node>| Endpoint {
         node: node.id,
         name: node.name.clone(),
         address: node.address.clone(),
         tls: server_tls.clone(),
     };
-    let registry = Registry::new(config.pool.clone(), config.nodes.iter().map(endpoint).collect());
+    nodes.iter().map(endpoint).collect()
+}
+
+/// Makes the pools: empty, for the configured nodes. Returns them with the cluster's own login.
+pub fn registry(config: &Config, server_tls: &Arc<ServerTls>) -> (Arc<Registry>, Arc<Identity>) {
+    let registry = Registry::new(config.pool.clone(), endpoints(&config.nodes, server_tls));
     let cluster = registry.identity(&config.cluster.database, &config.cluster.user);
     if let Some(password) = &config.cluster.password {
         cluster.credentials().learn(&Credentials::from_password(password.expose()));

@@ -165,9 +165,9 @@ fn explain(snapshot: &Snapshot) -> Explanation {
             Role::Standby(_) => "this proxy only observes: it promotes nobody".to_owned(),
         },
     };
-    Explanation { verdict, waits_for, nodes: snapshot.nodes.iter().map(candidate).collect() }
+    Explanation { verdict, waits_for, nodes: snapshot.members().map(candidate).collect() }
 }
 
 fn names(snapshot: &Snapshot) -> String {
-    snapshot.nodes.iter().map(|view| view.node.name.as_str()).collect::<Vec<_>>().join(", ")
+    snapshot.members().map(|view| view.node.name.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -17,7 +17,7 @@ use bellwether::proxy::{self, Proxy, Topology, Trouble};
 use bellwether::store::etcd::SettingsError;
 use bellwether::telemetry::logging::LevelHandle;
 use bellwether::telemetry::{Metrics, Primaries, Sources};
-use bellwether::topology::Thresholds;
+use bellwether::topology::{Node, Thresholds};
 
 use crate::data_plane;
 use crate::leadership;
@@ -96,14 +96,19 @@ pub async fn serve(mut running: Running) -> Result<(), ServeError> {
     let prepared = lead.map_err(ServeError::Store)?;
     let lead = prepared.as_ref().map(|prepared| prepared.lead.clone());
     let (topology, driver) = coordinator::start(probing, config.nodes.clone(), connector);
+    let (registry, cluster) = data_plane::registry(&config, &server_tls);
     let driver = match &lead {
-        Some(lead) => driver.following(lead.decrees()),
+        Some(lead) => {
+            let (registry, server_tls) = (registry.clone(), server_tls.clone());
+            let told =
+                move |nodes: &[Arc<Node>]| registry.set_nodes(data_plane::endpoints(nodes, &server_tls));
+            driver.following(lead.decrees()).telling(told)
+        }
         None => driver,
     };
     let metrics = Arc::new(Metrics::new(&proxy::metric_names(), topology.cell()));
     shells.spawn(driver.counting(metrics.health()).run());
     let settings = data_plane::settings(&config).map_err(ServeError::Endpoint)?;
-    let (registry, cluster) = data_plane::registry(&config, &server_tls);
     let endpoint =
         Proxy::open(settings, registry.clone(), cluster, watched(topology.clone(), lead.is_some()))
             .map_err(ServeError::Proxy)?;

@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{MissedTickBehavior, interval};
 
 use bellwether::coordinator::Handle;
-use bellwether::topology::{NodeId, Snapshot};
+use bellwether::topology::Snapshot;
 
 /// The way to the service manager.
 pub struct ServiceManager {
@@ -49,8 +49,7 @@ impl ServiceManager {
         loop {
             ticks.tick().await;
             let snapshot = topology.snapshot();
-            let asked =
-                (0..snapshot.nodes.len()).all(|id| topology.seen(NodeId(id as u16)).checked_at.is_some());
+            let asked = snapshot.members().all(|view| topology.seen(view.node.id).checked_at.is_some());
             if !ready && asked {
                 ready = true;
                 self.send("READY=1");
@@ -101,7 +100,7 @@ fn address(path: &str) -> Option<SocketAddr> {
 
 /// Returns the line that `systemctl status` shows.
 fn status(snapshot: &Snapshot) -> String {
-    let standbys = snapshot.nodes.len() - usize::from(snapshot.primary.is_some());
+    let standbys = snapshot.members().count() - usize::from(snapshot.primary.is_some());
     let readable = snapshot.readable_standbys().count();
     match snapshot.primary() {
         Some(primary) => {

@@ -120,7 +120,7 @@ pub(super) fn readiness(sources: &Sources, _: &Asked) -> Answer {
     let mut reasons: Vec<String> = (sources.refusing)().into_iter().collect();
     if !reads {
         reasons.push("there is no primary, and no standby takes reads".to_owned());
-        reasons.extend(snapshot.nodes.iter().filter_map(|view| match &view.role {
+        reasons.extend(snapshot.members().filter_map(|view| match &view.role {
             Role::Unknown { reason } => Some(format!("{}: {reason}", view.node.name)),
             _ => None,
         }));

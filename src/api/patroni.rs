@@ -13,7 +13,7 @@ use crate::topology::{NodeView, Role, Snapshot};
 /// Members as Patroni lists them. What is not known is null, where Patroni says `"unknown"`.
 pub(super) fn cluster(sources: &Sources, _: &Asked) -> Answer {
     let (snapshot, overview) = (sources.snapshot.load(), sources.operations.overview());
-    let members: Vec<Value> = snapshot.nodes.iter().map(|view| member(sources, &snapshot, view)).collect();
+    let members: Vec<Value> = snapshot.members().map(|view| member(sources, &snapshot, view)).collect();
     let mut body = json!({"members": members, "scope": sources.cluster});
     if overview.paused {
         body["pause"] = json!(true);

@@ -18,7 +18,7 @@ pub(super) fn status(sources: &Sources, _: &Asked) -> Answer {
         (sources.refusing)().map(|why| format!("this proxy is {why}")).into_iter().collect();
     warnings.extend(overview.warnings.iter().cloned());
     let mut nodes = Vec::new();
-    for view in &snapshot.nodes {
+    for view in snapshot.members() {
         let facts = sources.operations.node(view.node.id);
         let own = node_warnings(&snapshot, view, &facts);
         warnings.extend(own.iter().map(|warning| format!("{}: {warning}", view.node.name)));

@@ -40,6 +40,7 @@ fn snapshot(primary: bool, reads: bool) -> Snapshot {
         server_version: Some(150_000),
         serves_reads,
         back_since: None,
+        gone: false,
     };
     Snapshot {
         version: 3,

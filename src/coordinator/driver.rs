@@ -1,18 +1,17 @@
 //! Repeats the probes, feeds the observer, and publishes its snapshots.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Settings;
 use super::connector::Connect;
-use super::probe::Probe;
 use super::record::{Led, Record, Seen};
+use super::rounds::{Heard, Rounds, Wakes};
 use crate::telemetry::Health;
-use crate::topology::{Change, Decree, Node, NodeId, Observer, Pace, Report, Snapshot};
+use crate::topology::{Change, Decree, Node, NodeId, Observer, SPARE_SEATS, Snapshot};
 
 /// What someone who talks to the nodes noticed by themselves. It proves nothing, it only makes us look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +27,7 @@ pub enum Hint {
 pub struct Handle {
     latest: Arc<ArcSwap<Snapshot>>,
     routing: watch::Receiver<Arc<Snapshot>>,
-    /// One a node: wakes its probe.
-    wakes: Arc<[Notify]>,
+    wakes: Wakes,
     record: Arc<Record>,
     drains: mpsc::Sender<Drain>,
 }
@@ -94,13 +92,9 @@ impl Handle {
     /// Has the nodes concerned probed at once. Never blocks; many hints make one probe.
     pub fn hint(&self, hint: Hint) {
         match hint {
-            Hint::ConnectFailed(node) => {
-                if let Some(wake) = self.wakes.get(usize::from(node.0)) {
-                    wake.notify_one();
-                }
-            }
+            Hint::ConnectFailed(node) => self.wakes.one(node),
             // Whoever is primary instead is to be found among the others.
-            Hint::NotPrimary(_) => self.wakes.iter().for_each(Notify::notify_one),
+            Hint::NotPrimary(_) => self.wakes.all(),
         }
     }
 }
@@ -110,6 +104,9 @@ impl Handle {
 #[error("the nodes are no longer observed")]
 pub struct DriverEnded;
 
+/// Hears which nodes belong to the cluster.
+type Told = Box<dyn Fn(&[Arc<Node>]) + Send>;
+
 /// The work behind a [`Handle`]: await [`run`](Self::run) somewhere.
 pub struct Driver {
     settings: Settings,
@@ -118,11 +115,12 @@ pub struct Driver {
     observer: Observer,
     latest: Arc<ArcSwap<Snapshot>>,
     routing: watch::Sender<Arc<Snapshot>>,
-    wakes: Arc<[Notify]>,
+    wakes: Wakes,
     record: Arc<Record>,
     drains: mpsc::Receiver<Drain>,
     health: Option<Arc<Health>>,
     decrees: Option<watch::Receiver<Option<Decree>>>,
+    told: Told,
 }
 
 /// Prepares to observe `nodes`, which stand at the index of their ids. Nothing happens until the driver runs.
@@ -131,8 +129,9 @@ pub fn start(settings: Settings, nodes: Vec<Arc<Node>>, connector: Arc<dyn Conne
     let first = Arc::new(observer.snapshot().clone());
     let latest = Arc::new(ArcSwap::new(first.clone()));
     let (sender, receiver) = watch::channel(first);
-    let wakes: Arc<[Notify]> = nodes.iter().map(|_| Notify::new()).collect();
-    let record = Arc::new(Record::new(nodes.len()));
+    let seats = nodes.len() + SPARE_SEATS;
+    let wakes = Wakes::new(seats);
+    let record = Arc::new(Record::new(seats));
     let (drains, wanted) = mpsc::channel(1);
     let handle = Handle {
         latest: latest.clone(),
@@ -153,6 +152,7 @@ pub fn start(settings: Settings, nodes: Vec<Arc<Node>>, connector: Arc<dyn Conne
         drains: wanted,
         health: None,
         decrees: None,
+        told: Box::new(|_| ()),
     };
     (handle, driver)
 }
@@ -171,33 +171,31 @@ impl Driver {
         Driver { observer, decrees: Some(decrees), ..self }
     }
 
+    /// Tells `nodes` which nodes belong to the cluster whenever that is agreed anew, before anything is routed to them.
+    #[must_use]
+    pub fn telling(self, nodes: impl Fn(&[Arc<Node>]) + Send + 'static) -> Self {
+        Driver { told: Box::new(nodes), ..self }
+    }
+
     /// Probes and publishes for ever. Dropping the future stops everything it started.
     pub async fn run(mut self) {
-        let (reports, mut incoming) = mpsc::channel(self.nodes.len().max(1));
         let (pace, paces) = watch::channel(self.observer.pace());
-        let mut loops = JoinSet::new();
-        for node in &self.nodes {
-            let settings = &self.settings;
-            let probe = Probe::new(node.clone(), &settings.login, self.connector.clone(), settings.timeout);
-            let rhythm = Rhythm {
-                calm: settings.interval,
-                urgent: settings.urgent_interval,
-                pace: paces.clone(),
-                wakes: self.wakes.clone(),
-                node: node.id,
-            };
-            loops.spawn(probe_for_ever(probe, rhythm, reports.clone()));
-        }
-        drop(reports);
+        let mut rounds = Rounds::new(&self.settings, self.connector.clone(), self.wakes.clone(), paces);
+        rounds.attend(&self.nodes);
         loop {
             let changes = tokio::select! {
-                Some(heard) = incoming.recv() => self.hear(heard),
+                heard = rounds.next() => self.hear(heard),
                 decree = next_decree(&mut self.decrees) => {
                     let changes = self.observer.hear(decree, Instant::now());
+                    if changes.iter().any(|change| matches!(change, Change::Member { .. })) {
+                        self.nodes = self.observer.nodes().cloned().collect();
+                        (self.told)(&self.nodes);
+                        rounds.attend(&self.nodes);
+                    }
                     self.publish();
                     self.remember(None);
                     // What was agreed is looked at: a new leader is seen to be one, its followers to follow.
-                    self.wakes.iter().for_each(Notify::notify_one);
+                    self.wakes.all();
                     changes
                 }
                 Some(drain) = self.drains.recv() => {
@@ -207,9 +205,6 @@ impl Driver {
                     let _ = drain.published.send(());
                     changes
                 }
-                Some(Err(ended)) = loops.join_next() => panic!("a probe task ended: {ended}"),
-                // Without nodes there is nothing to hear, ever.
-                else => return,
             };
             for change in &changes {
                 log(change);
@@ -223,11 +218,11 @@ impl Driver {
     fn hear(&mut self, heard: Heard) -> Vec<Change> {
         if let Some(health) = &self.health {
             let took = heard.at.saturating_duration_since(heard.asked_at);
-            health.probed(heard.node, &heard.report, took);
+            health.probed(heard.node.id, &heard.report, took);
         }
-        let changes = self.observer.step(heard.node, heard.report, heard.asked_at, heard.at);
+        let changes = self.observer.step(heard.node.id, heard.report, heard.asked_at, heard.at);
         self.publish();
-        self.remember(Some((heard.node, heard.at)));
+        self.remember(Some((heard.node.id, heard.at)));
         changes
     }
 
@@ -268,56 +263,6 @@ async fn next_decree(decrees: &mut Option<watch::Receiver<Option<Decree>>>) -> D
         }
     }
     std::future::pending().await
-}
-
-/// One report on its way to the observer.
-struct Heard {
-    node: NodeId,
-    report: Report,
-    asked_at: Instant,
-    at: Instant,
-}
-
-/// When to probe one node again.
-struct Rhythm {
-    calm: Duration,
-    urgent: Duration,
-    pace: watch::Receiver<Pace>,
-    wakes: Arc<[Notify]>,
-    node: NodeId,
-}
-
-impl Rhythm {
-    /// Waits until the next probe is due: the interval of the pace, a hint, or a turn to urgent.
-    async fn next(&mut self) {
-        // However many hints come, a node is asked at most so often.
-        tokio::time::sleep(SHORTEST_PAUSE).await;
-        let pace = *self.pace.borrow_and_update();
-        let pause = match pace {
-            Pace::Calm => self.calm,
-            Pace::Urgent => self.urgent,
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause.saturating_sub(SHORTEST_PAUSE)) => {}
-            () = self.wakes[usize::from(self.node.0)].notified() => {}
-            Ok(_) = self.pace.wait_for(|now| *now == Pace::Urgent), if pace == Pace::Calm => {}
-        }
-    }
-}
-
-/// Least pause between two probes of one node: far below the time a promotion takes, far above a probe's cost.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-
-async fn probe_for_ever(mut probe: Probe, mut rhythm: Rhythm, reports: mpsc::Sender<Heard>) {
-    loop {
-        let asked_at = Instant::now();
-        let report = probe.ask().await;
-        let heard = Heard { node: rhythm.node, report, asked_at, at: Instant::now() };
-        if reports.send(heard).await.is_err() {
-            return;
-        }
-        rhythm.next().await;
-    }
 }
 
 fn log(change: &Change) {

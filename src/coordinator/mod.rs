@@ -1,6 +1,6 @@
 //! Asks every node how it stands, again and again, and publishes who is who.
 //!
-//! `probe` asks one node once; `driver` repeats that for all of them, feeds the answers to the pure
+//! `probe` asks one node once; `rounds` repeats that for all of them; `driver` feeds the answers to the pure
 //! [`topology::Observer`](crate::topology::Observer) and publishes its snapshots. Where Bellwether leads, `lead` asks
 //! and commands the nodes as [`cluster::decide`](crate::cluster::decide) says. Absent on purpose: any opinion on who is
 //! primary (the observer's), and on who should be (the core's).
@@ -10,6 +10,7 @@ mod driver;
 pub mod lead;
 mod probe;
 mod record;
+mod rounds;
 mod session;
 
 pub use connector::{ByteStream, Connect, Connecting, PlainConnector};

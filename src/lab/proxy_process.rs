@@ -28,6 +28,8 @@ pub struct ProxyOptions {
     pub http_port: Option<u16>,
     /// A Unix socket to listen on as well, named as libpq looks for it (`.s.PGSQL.6432` in some directory).
     pub unix_socket: Option<PathBuf>,
+    /// How many of the cluster's servers, from the first, the configuration names.
+    pub nodes: usize,
     /// Further settings, each one line of the configuration file with its key in full: `pool.size = 5`. A key
     /// the lab sets itself is replaced.
     pub settings: Vec<String>,
@@ -41,6 +43,7 @@ impl ProxyOptions {
             port: None,
             http_port: None,
             unix_socket: None,
+            nodes: usize::MAX,
             settings: Vec::new(),
         }
     }
@@ -77,7 +80,7 @@ impl ProxyProcess {
         let port = wished_or_any(options.port)?;
         let http_port = wished_or_any(options.http_port)?;
         let socket = options.unix_socket.as_deref();
-        let base = base_settings(cluster, port.number(), http_port.number(), socket)?;
+        let base = base_settings(cluster, port.number(), http_port.number(), socket, options.nodes)?;
         let mut proxy = ProxyProcess {
             child: None,
             port,
@@ -292,6 +295,7 @@ fn base_settings(
     port: u16,
     http_port: u16,
     socket: Option<&Path>,
+    nodes: usize,
 ) -> Result<Vec<(String, String)>, Error> {
     let socket = socket.map(|path| format!("unix:{}", path.display()));
     let listen: Vec<String> = [format!("127.0.0.1:{port}")].into_iter().chain(socket).collect();
@@ -302,7 +306,7 @@ fn base_settings(
         ("cluster.password".to_owned(), "\"bellwether\"".to_owned()),
         ("cluster.database".to_owned(), "\"postgres\"".to_owned()),
     ];
-    for name in cluster.names() {
+    for name in cluster.names().iter().take(nodes) {
         base.push((format!("nodes.{name}"), format!("\"postgres://127.0.0.1:{}\"", cluster.port(name)?)));
     }
     Ok(base)

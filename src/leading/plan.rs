@@ -101,14 +101,9 @@ impl Leading {
 
     /// Takes another server in.
     pub(super) fn add(&self, node: NodeName, url: &str, by: Requester) -> mpsc::Receiver<Progress> {
-        let address = match url.parse::<ConnInfo>() {
-            Ok(ConnInfo { hosts, settings }) if settings.is_empty() => <[Address; 1]>::try_from(hosts).ok(),
-            _ => None,
-        };
-        let Some([address]) = address else {
-            return End::new(Outcome::Invalid, format!("\"{url}\" does not say where one server is"))
-                .hint("write postgres://host:port")
-                .at_once();
+        let address = match address(url) {
+            Ok(address) => address,
+            Err(end) => return end.at_once(),
         };
         let state = self.lead.state();
         let Some(view) = state.view else { return not_read().at_once() };
@@ -141,6 +136,18 @@ impl Leading {
     }
 }
 
+fn address(url: &str) -> Result<Address, End> {
+    let one = match url.parse::<ConnInfo>() {
+        Ok(ConnInfo { hosts, settings }) if settings.is_empty() => <[Address; 1]>::try_from(hosts).ok(),
+        _ => None,
+    };
+    let nowhere = || {
+        End::new(Outcome::Invalid, format!("\"{url}\" does not say where one server is"))
+            .hint("write postgres://host:port")
+    };
+    one.map(|[address]| address).ok_or_else(nowhere)
+}
+
 fn set_one(member: &mut Member, name: &str, value: &str) -> Result<(), End> {
     let invalid = |expected: &str| {
         End::new(Outcome::Invalid, format!("invalid value for {name}: \"{value}\""))
@@ -148,12 +155,13 @@ fn set_one(member: &mut Member, name: &str, value: &str) -> Result<(), End> {
     };
     let flag = || value.parse::<bool>().map_err(|_| invalid("true or false"));
     match name {
+        "url" => member.address = address(value)?.to_string(),
         "no_failover" => member.no_failover = flag()?,
         "no_sync" => member.no_sync = flag()?,
         "priority" => member.priority = value.parse().map_err(|_| invalid("a number"))?,
         _ => {
             return Err(End::new(Outcome::Unsupported, format!("{name} cannot be set while it runs")).hint(
-                "no_failover, no_sync and priority can; the rest stands in the configuration of each proxy",
+                "url, no_failover, no_sync and priority can; the rest stands in the configuration of each proxy",
             ));
         }
     }

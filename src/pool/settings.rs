@@ -109,7 +109,7 @@ impl Endpoint {
 
     /// Tells whether connections opened to `other` are as good as new ones to this. TLS counts as the same only when
     /// it is the same object (certificates that were read again within it end no connection).
-    pub(super) fn is_same_as(&self, other: &Endpoint) -> bool {
+    pub(crate) fn is_same_as(&self, other: &Endpoint) -> bool {
         self.address == other.address && Arc::ptr_eq(&self.tls, &other.tls)
     }
 }

@@ -24,6 +24,7 @@ use crate::pool::{Home, Identity, Registry};
 use crate::routing::{Loads, Reason};
 use crate::session::{Healing, pins};
 use crate::telemetry::{Metrics, Names};
+use crate::topology::SPARE_SEATS;
 
 /// Why the endpoint could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -110,10 +111,10 @@ impl Proxy {
         let listeners = open_all(&settings)?;
         let mut mock_secret = [0; 32];
         getrandom::fill(&mut mock_secret).map_err(|error| StartError::Random(error.to_string()))?;
-        let nodes = topology.snapshot.load().nodes.len();
+        let seats = topology.snapshot.load().nodes.len() + SPARE_SEATS;
         let shared = Shared {
-            loads: Loads::new(nodes, Instant::now()),
-            positions: Positions::new(nodes),
+            loads: Loads::new(seats, Instant::now()),
+            positions: Positions::new(seats),
             logins: Default::default(),
             settings: ArcSwap::from_pointee(settings),
             registry,

@@ -95,8 +95,8 @@ impl Positions {
         self.stations.get(usize::from(node.0))
     }
 
-    /// Returns how many nodes there are.
-    pub fn count(&self) -> usize {
+    /// Returns for how many nodes there is room.
+    pub fn seats(&self) -> usize {
         self.stations.len()
     }
 

@@ -344,7 +344,7 @@ impl ClientTask {
         let positions = &self.worker.shared.positions;
         let by_position = matches!(self.session.wishes().consistency, Consistency::Session);
         let splits = self.settings.split && self.session.mode() == PoolMode::Transaction;
-        if by_position && splits && positions.count() > 1 {
+        if by_position && splits && self.worker.shared.snapshot().nodes.len() > 1 {
             let reads = self.reads.home.is_some();
             positions.want(checkout.node, if reads { Demand::Soon } else { Demand::Later });
         }

@@ -137,7 +137,7 @@ impl Shared {
     /// Asks the nodes for their positions whenever sessions want to know, for ever; to be run as one task.
     pub async fn run_stations(self: Arc<Self>) {
         let mut stations = tokio::task::JoinSet::new();
-        for node in 0..self.positions.count() {
+        for node in 0..self.positions.seats() {
             stations.spawn(station::run(self.clone(), NodeId(node as u16)));
         }
         while stations.join_next().await.is_some() {}

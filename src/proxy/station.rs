@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::positions::{Ancestry, Demand, Station};
 use super::state::{Shared, Trouble};
 use crate::pg::{History, Lsn, Timeline};
-use crate::pool::{Stream, raw_connect};
+use crate::pool::{Endpoint, Stream, raw_connect};
 use crate::routing::{Sample, Token};
 use crate::topology::NodeId;
 use crate::wire::backend::{self, tag};
@@ -75,7 +75,8 @@ const PREPARED: &[u8] = b"position";
 /// Asks `node` whenever there is demand, for ever.
 pub(super) async fn run(shared: Arc<Shared>, node: NodeId) {
     let Some(station) = shared.positions.station(node) else { return };
-    if shared.positions.count() > 1 {
+    let nodes = shared.snapshot().nodes.len();
+    if nodes > 1 && usize::from(node.0) < nodes {
         // The connection is there when it is needed.
         station.want(Demand::Later);
     }
@@ -135,8 +136,11 @@ impl Asker<'_> {
     }
 
     async fn sample(&mut self) -> Result<Sample, Failed> {
+        // The node may be somewhere else by now.
+        let place = self.shared.registry.endpoint(self.node).ok_or(Failed::NoNode)?;
+        self.line.take_if(|line| !line.place.is_same_as(&place));
         if self.line.is_none() {
-            self.line = Some(Line::open(self.shared, self.node).await?);
+            self.line = Some(Line::open(self.shared, place).await?);
         }
         let Some(line) = &mut self.line else { return Err(Failed::Ended) };
         line.sample().await
@@ -236,6 +240,7 @@ enum Failed {
 /// A connection with the question prepared.
 struct Line {
     stream: Stream,
+    place: Arc<Endpoint>,
     since: Instant,
     block: u64,
     segment: u64,
@@ -246,16 +251,15 @@ struct Line {
 }
 
 impl Line {
-    async fn open(shared: &Shared, node: NodeId) -> Result<Line, Failed> {
-        let endpoint = shared.registry.endpoint(node).ok_or(Failed::NoNode)?;
+    async fn open(shared: &Shared, place: Arc<Endpoint>) -> Result<Line, Failed> {
         let parameters =
             [("application_name", "bellwether positions"), ("options", "-c search_path=pg_catalog")];
         let limit = shared.registry.settings().connect_timeout;
         let (stream, _) =
-            raw_connect(&endpoint, &shared.cluster, ProtocolVersion::V3_0, &parameters, limit).await?;
+            raw_connect(&place, &shared.cluster, ProtocolVersion::V3_0, &parameters, limit).await?;
         let since = Instant::now();
         let (out, input) = (Vec::new(), Vec::new());
-        let mut line = Line { stream, since, block: 0, segment: 0, written: Lsn(0), out, input };
+        let mut line = Line { stream, place, since, block: 0, segment: 0, written: Lsn(0), out, input };
         let mut sizes = Vec::new();
         line.ask_once(SIZES, |row| {
             backend::data_row(row, |_, value| sizes.push(value.and_then(number::<u64>)))

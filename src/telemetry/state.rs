@@ -15,7 +15,7 @@ const MAX_POOLS: usize = 180;
 pub(super) fn topology(snapshot: &Snapshot, sources: &Sources) -> Vec<Values> {
     let per_node = |name, help, read: &dyn Fn(&NodeView) -> Option<f64>| {
         let value = |view: &NodeView| Some((vec![("node", view.node.name.to_string())], read(view)?));
-        Values::gauges(name, help, snapshot.nodes.iter().filter_map(value))
+        Values::gauges(name, help, snapshot.members().filter_map(value))
     };
     let primaries = sources.primaries.as_ref().map(|primaries| primaries()).unwrap_or_default();
     vec![
@@ -91,12 +91,12 @@ fn standby_figure(view: &NodeView, read: impl Fn(&Standby) -> Option<f64>) -> Op
 }
 
 fn strays(snapshot: &Snapshot) -> usize {
-    let writable = snapshot.nodes.iter().filter(|view| matches!(view.role, Role::Primary { .. }));
+    let writable = snapshot.members().filter(|view| matches!(view.role, Role::Primary { .. }));
     writable.filter(|view| snapshot.primary != Some(view.node.id)).count()
 }
 
 fn node_role(snapshot: &Snapshot) -> Values {
-    let rows = snapshot.nodes.iter().flat_map(|view| {
+    let rows = snapshot.members().flat_map(|view| {
         ["primary", "standby", "unknown"].map(|role| {
             let labels = vec![("node", view.node.name.to_string()), ("role", role.to_owned())];
             (labels, flag(view.role.word() == role))

@@ -39,6 +39,7 @@ fn metrics() -> Metrics {
         server_version: Some(150_000),
         serves_reads,
         back_since: None,
+        gone: false,
     };
     let nodes = [node(0, "a"), node(1, "b")];
     let (replayed, lag_time) = (Lsn(1), Some(Duration::from_millis(1500)));

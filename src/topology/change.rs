@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{NodeName, NodeView, Role, Snapshot};
-use crate::pg::Timeline;
+use crate::pg::{Address, Timeline};
 
 /// One difference between two snapshots, or a finding that belongs in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,13 @@ pub enum Change {
         /// Why.
         reason: &'static str,
     },
+    /// The cluster has a node more, or one less.
+    Member {
+        /// Which node.
+        node: NodeName,
+        /// Where it is; `None` when it is no member any more.
+        at: Option<Address>,
+    },
     /// More than one node accepts writes, or one that must not; the text names them.
     Conflict {
         /// What was found and what was done.
@@ -73,6 +80,8 @@ impl fmt::Display for Change {
             Change::Reads { node, serves: false, reason } => {
                 write!(f, "node {node} takes no reads: {reason}")
             }
+            Change::Member { node, at: Some(address) } => write!(f, "node {node} is a member, at {address}"),
+            Change::Member { node, at: None } => write!(f, "node {node} is no member any more"),
             Change::Conflict { text } => f.write_str(text),
         }
     }
@@ -88,6 +97,7 @@ impl Snapshot {
                 && a.serves_reads == b.serves_reads
                 && a.server_version == b.server_version
                 && is_streaming(&a.role) == is_streaming(&b.role)
+                && (a.gone, &a.node.address) == (b.gone, &b.node.address)
         };
         self.primary == other.primary
             && self.term == other.term

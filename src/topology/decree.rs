@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::NodeName;
-use crate::pg::Timeline;
+use crate::pg::{Address, Timeline};
 
 /// What the proxies of a cluster have agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Decree {
     pub timeline: Timeline,
     /// `system_identifier` of the cluster.
     pub system_identifier: Option<u64>,
+    /// The servers of the cluster, and where they are.
+    pub members: BTreeMap<NodeName, Address>,
     /// Nodes that take no reads, whatever they seem to be, and why.
     pub barred: BTreeMap<NodeName, &'static str>,
 }

@@ -15,7 +15,7 @@ mod snapshot;
 
 pub use change::Change;
 pub use decree::Decree;
-pub use node::{Node, NodeId, NodeName};
+pub use node::{Node, NodeId, NodeName, SPARE_SEATS};
 pub use observe::{LagLimits, Observer, Pace, Thresholds};
 pub use report::{Facts, Report, Standing};
 pub use snapshot::{NodeView, Role, Snapshot, Standby};

@@ -38,6 +38,10 @@ impl fmt::Debug for NodeName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u16);
 
+/// Nodes that can be taken in while the process runs, beside those it starts with: whatever is kept of each node has
+/// room for so many more.
+pub const SPARE_SEATS: usize = 32;
+
 /// A server as the operator describes it. What is observed about it stands in a `NodeView`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {

@@ -63,6 +63,8 @@ pub struct NodeView {
     /// When it began to take reads beside others that were taking them already: its share grows from here. `None`
     /// while it takes none, and for those that were there when this process came.
     pub back_since: Option<Instant>,
+    /// Whether it was taken out of the cluster: it keeps its place here, gets nothing, and is shown to nobody.
+    pub gone: bool,
 }
 
 /// Who is what at one moment. Nodes stand at the index of their [`NodeId`].
@@ -88,9 +90,14 @@ impl Snapshot {
         self.nodes.get(usize::from(id.0))
     }
 
-    /// Returns the view of the node called `name`.
+    /// Returns the nodes that belong to the cluster, in order of their ids.
+    pub fn members(&self) -> impl Iterator<Item = &NodeView> + Clone {
+        self.nodes.iter().filter(|view| !view.gone)
+    }
+
+    /// Returns the view of the node called `name`, if it belongs to the cluster.
     pub fn by_name(&self, name: &NodeName) -> Option<&NodeView> {
-        self.nodes.iter().find(|view| view.node.name == *name)
+        self.members().find(|view| view.node.name == *name)
     }
 
     /// Returns the primary's view.

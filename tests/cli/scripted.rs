@@ -204,6 +204,7 @@ fn view(id: u16, name: &str, role: Role, serves_reads: bool) -> NodeView {
         server_version: Some(150_018),
         serves_reads,
         back_since: None,
+        gone: false,
     }
 }
 

@@ -5,12 +5,12 @@ use std::process::{Command, Output};
 
 use crate::support::World;
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Runs the program with a proxy's own configuration: its address, token and login.
-fn run(world: &World, arguments: &[&str]) -> Output {
+pub fn run(world: &World, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
     command.args(arguments).arg("-c").arg(world.proxies[0].config_file());
     for (name, _) in
@@ -21,7 +21,7 @@ fn run(world: &World, arguments: &[&str]) -> Output {
     command.output().expect("the program was built with this test")
 }
 
-fn done(world: &World, arguments: &[&str]) -> String {
+pub fn done(world: &World, arguments: &[&str]) -> String {
     let output = run(world, arguments);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}\n{}", world.evidence());

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod failover;
+mod nodes;
 mod operators;
 mod store;
 mod support;

@@ -28,11 +28,22 @@ impl World {
 
     /// Any cluster, any etcd, and further settings for the proxies.
     pub fn with(proxies: usize, options: Options, etcd: EtcdOptions, settings: &[&str]) -> World {
+        World::naming(usize::MAX, proxies, options, etcd, settings)
+    }
+
+    /// The same, with proxies whose configuration names the first few of the servers only.
+    pub fn naming(
+        named: usize,
+        proxies: usize,
+        options: Options,
+        etcd: EtcdOptions,
+        settings: &[&str],
+    ) -> World {
         let etcd = Etcd::start(etcd).unwrap_or_else(|error| panic!("{error}"));
         let cluster = Cluster::start(options).unwrap_or_else(|error| panic!("{error}"));
         let mut world = World { proxies: Vec::new(), cluster, etcd };
         for nth in 0..proxies {
-            world.add_proxy(nth, settings);
+            world.add_proxy(nth, named, settings);
         }
         world.until("the cluster is taken in", |world| {
             (0..proxies)
@@ -41,7 +52,7 @@ impl World {
         world
     }
 
-    fn add_proxy(&mut self, nth: usize, settings: &[&str]) {
+    fn add_proxy(&mut self, nth: usize, named: usize, settings: &[&str]) {
         let mut options = ProxyOptions::new(BELLWETHER)
             .with(&format!("etcd = {:?}", self.etcd.endpoints()))
             .with("cluster.user = \"coordinator\"")
@@ -55,6 +66,7 @@ impl World {
             .with("leading.hold_max = \"20s\"")
             .with("http.token = \"secret\"")
             .with("log.level = \"info,bellwether::coordinator=debug\"");
+        options.nodes = named;
         options.settings.extend(settings.iter().map(ToString::to_string));
         let proxy = ProxyProcess::start(&self.cluster, options).unwrap_or_else(|error| panic!("{error}"));
         self.proxies.push(proxy);

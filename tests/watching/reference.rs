@@ -100,6 +100,7 @@ fn text() -> String {
             server_version: Some(150_000),
             serves_reads: id != 0,
             back_since: None,
+            gone: false,
         }
     };
     let nodes = (0..3).map(view).collect();

@@ -254,7 +254,7 @@ pub enum NodeCommand {
         /// Its name
         #[arg(value_name = "NODE")]
         node: String,
-        /// Such as weight=2
+        /// Such as priority=2 or no_failover=true
         #[arg(value_name = "SETTING=VALUE", required = true, value_parser = parse_setting)]
         settings: Vec<(String, String)>,
         /// What all changes have.

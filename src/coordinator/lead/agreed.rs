@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::driver::{Driver, Machine};
 use super::preflight::{self, Check};
+use super::target;
 use super::{LOCK_CLASS, Leading, Reach, lock_key};
 use crate::cluster::decide::{Action, Coordinator, Event};
 use crate::cluster::{Explanation, Key, Kind, Moment, Phase, Record, Selector, Status, View};
@@ -245,6 +246,10 @@ fn decree_of(state: &State) -> Option<Decree> {
         leader: term.leader.clone(),
         timeline: term.lineage.last().timeline,
         system_identifier: view.identity().map(|identity| identity.system_identifier),
+        members: view
+            .members()
+            .map(|(name, member)| (name.clone(), target::place(&member.address)))
+            .collect(),
         barred: barred.collect(),
     })
 }

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use crate::pg::Address;
 use crate::topology::{Node, NodeId, NodeName};
 
-/// Returns the node to connect to. An address that cannot be read yields a host nobody has, whose connection fails with
-/// these words.
+/// Returns the node to connect to.
 pub(super) fn node(name: &NodeName, address: &str) -> Arc<Node> {
-    let address = read(address).unwrap_or_else(|| Address::Tcp { host: address.to_owned(), port: 5432 });
     Arc::new(Node {
         // Its place in the snapshot matters to nobody who only connects.
         id: NodeId(u16::MAX),
         name: name.clone(),
-        address,
+        address: place(address),
         weight: 0,
         reads: false,
         zone: None,
     })
+}
+
+/// Reads an address of the store. One that cannot be read yields a host nobody has, whose connection fails with these
+/// words.
+pub(super) fn place(text: &str) -> Address {
+    read(text).unwrap_or_else(|| Address::Tcp { host: text.to_owned(), port: 5432 })
 }
 
 /// Reads what [`Address`] writes: `host:port`, `[::1]:port` or `/directory/.s.PGSQL.port`.

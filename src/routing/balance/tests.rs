@@ -35,6 +35,7 @@ impl World {
             server_version: None,
             serves_reads: id > 0 && weight > 0,
             back_since: None,
+            gone: false,
         };
         let nodes = (0..).zip([1].iter().chain(weights).copied()).map(view).collect();
         let now = Instant::now();

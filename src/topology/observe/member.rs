@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Thresholds;
 use super::lag::{LagLimits, Trail};
-use crate::pg::{Lsn, Timeline};
+use crate::pg::{Address, Lsn, Timeline};
 use crate::topology::{Facts, Node, Report, Standing};
 
 /// One node as the observer remembers it.
@@ -31,6 +31,8 @@ pub(super) struct Member {
     pub(super) drained: bool,
     /// Whether it is too far behind to take reads.
     pub(super) lags: bool,
+    /// Whether it is no member of the cluster.
+    pub(super) gone: bool,
 }
 
 /// An answer and when its probe began.
@@ -66,7 +68,21 @@ impl Member {
             feed: Feed::Cut,
             drained: false,
             lags: false,
+            gone: false,
         }
+    }
+
+    /// Takes it out of the cluster.
+    pub(super) fn leave(&mut self) {
+        *self = Member::new(self.node.clone());
+        (self.gone, self.reason) = (true, "it is no member of the cluster".to_owned());
+    }
+
+    /// Takes it in at another address, or after it was gone: it must be asked before anything is believed of it.
+    pub(super) fn settle_at(&mut self, address: &Address) {
+        let (drained, node) = (self.drained, Node { address: address.clone(), ..Node::clone(&self.node) });
+        *self = Member::new(Arc::new(node));
+        self.drained = drained;
     }
 
     /// Takes a report whose probe began at `asked_at` and ended at `now`.

@@ -18,6 +18,7 @@
 
 mod lag;
 mod member;
+mod seats;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +30,9 @@ pub use self::lag::LagLimits;
 use self::lag::Trail;
 use self::member::{Feed, Member};
 use super::decree::{Authority, Decree};
-use super::{Change, Node, NodeId, NodeName, NodeView, Report, Role, Snapshot, Standby, Standing};
+use super::{
+    Change, Node, NodeId, NodeName, NodeView, Report, Role, SPARE_SEATS, Snapshot, Standby, Standing,
+};
 use crate::pg::Timeline;
 
 /// What changes our mind about a node.
@@ -57,6 +60,8 @@ pub enum Pace {
 pub struct Observer {
     limits: Thresholds,
     members: Vec<Member>,
+    /// How many there may ever be.
+    seats: usize,
     /// The last primary and its timeline, kept while there is none.
     led: Option<(NodeId, Timeline)>,
     conflict: Option<String>,
@@ -76,10 +81,11 @@ impl Observer {
     /// Begins with nothing known. `nodes` stand at the index of their ids.
     pub fn new(nodes: Vec<Arc<Node>>, limits: Thresholds) -> Self {
         let members: Vec<_> = nodes.into_iter().map(Member::new).collect();
+        let seats = members.len() + SPARE_SEATS;
         let (trail, snapshot) = (Trail::default(), Snapshot::default());
         let authority = Authority::Seen;
         let mut observer =
-            Observer { limits, members, led: None, conflict: None, trail, authority, snapshot };
+            Observer { limits, members, seats, led: None, conflict: None, trail, authority, snapshot };
         observer.snapshot = observer.draw(None, None, 0, None);
         observer
     }
@@ -94,8 +100,10 @@ impl Observer {
         if self.authority.decree() == Some(&decree) {
             return Vec::new();
         }
+        let mut changes = self.seat(&decree.members);
         self.authority = Authority::Agreed(Some(decree));
-        self.settle(now)
+        changes.extend(self.settle(now));
+        changes
     }
 
     /// Takes what came of a probe of `node` that began at `asked_at` and ended at `now`; returns what is
@@ -349,6 +357,7 @@ impl Observer {
             server_version: member.answer.as_ref().map(|answer| answer.facts.server_version),
             serves_reads: self.why_no_reads(member, identifier, reading).is_none(),
             back_since: None,
+            gone: member.gone,
         };
         let nodes = self.members.iter().map(view).collect();
         Snapshot { version: self.snapshot.version, term, primary, nodes, system_identifier: identifier }
@@ -383,17 +392,16 @@ impl Observer {
     /// Notes in `next` which standbys came to others that take reads. While the first primary is looked for, all are
     /// equally new, and one that is alone has nobody to leave a share to.
     fn note_returns(&self, next: &mut Snapshot, now: Instant) {
+        let before = |place: usize| self.snapshot.nodes.get(place).filter(|view| view.serves_reads);
         let others_stay = |place: usize| {
-            let stays =
-                |i: usize| i != place && self.snapshot.nodes[i].serves_reads && next.nodes[i].serves_reads;
+            let stays = |i: usize| i != place && before(i).is_some() && next.nodes[i].serves_reads;
             (0..next.nodes.len()).any(stays)
         };
-        let came =
-            |place: usize| match (self.snapshot.nodes[place].serves_reads, next.nodes[place].serves_reads) {
-                (_, false) => None,
-                (true, true) => self.snapshot.nodes[place].back_since,
-                (false, true) => others_stay(place).then_some(now),
-            };
+        let came = |place: usize| match (before(place), next.nodes[place].serves_reads) {
+            (_, false) => None,
+            (Some(before), true) => before.back_since,
+            (None, true) => others_stay(place).then_some(now),
+        };
         let came: Vec<_> = (0..next.nodes.len()).map(came).collect();
         next.nodes.iter_mut().zip(came).for_each(|(view, came)| view.back_since = came);
     }
@@ -401,7 +409,9 @@ impl Observer {
     fn differences(&self, next: &Snapshot, reason: String) -> Vec<Change> {
         let old = &self.snapshot;
         let mut changes = Vec::new();
-        for ((before, after), member) in old.nodes.iter().zip(&next.nodes).zip(&self.members) {
+        // One that is new has no role to lose, and one that is gone was said to be.
+        let both = old.nodes.iter().zip(&next.nodes).zip(&self.members).filter(|((_, after), _)| !after.gone);
+        for ((before, after), member) in both {
             let node = || after.node.name.clone();
             let (from, to) = (before.role.word(), after.role.word());
             if from != to {
