@@ -63,6 +63,8 @@ follow_the_leader() {
   # Left by a container that was killed; the number in it is that of this script here.
   rm -f "$PGDATA/postmaster.pid"
   pg_rewind -D "$PGDATA" -R --source-server "$(source_of "$leader") dbname=postgres"
+  # The settings came along; the leader's own slot is not ours. The one that Bellwether keeps for us there is.
+  echo "primary_slot_name = 'bellwether_$name'" >>"$PGDATA/postgresql.auto.conf"
 }
 
 source_of() { echo "host=$1 user=replicator password=$REPLICATOR_PASSWORD application_name=$name"; }
