@@ -4,5 +4,6 @@ mod command_line;
 mod failover;
 mod nodes;
 mod operators;
+mod rounds;
 mod store;
 mod support;

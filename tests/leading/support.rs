@@ -10,6 +10,14 @@ use serde_json::Value;
 /// The program under test.
 const BELLWETHER: &str = env!("CARGO_BIN_EXE_bellwether");
 
+/// A busy machine must not be taken for a fault.
+const PATIENT: &[&str] = &[
+    "store.timeout = \"1500ms\"",
+    "leading.probe = \"400ms\"",
+    "leading.permission = \"6s\"",
+    "leading.hold_max = \"20s\"",
+];
+
 /// How long a busy machine may take for what should happen in a moment.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -28,11 +36,26 @@ impl World {
 
     /// Any cluster, any etcd, and further settings for the proxies.
     pub fn with(proxies: usize, options: Options, etcd: EtcdOptions, settings: &[&str]) -> World {
-        World::naming(usize::MAX, proxies, options, etcd, settings)
+        World::as_it_comes(proxies, options, etcd, &[PATIENT, settings].concat())
     }
 
     /// The same, with proxies whose configuration names the first few of the servers only.
     pub fn naming(
+        named: usize,
+        proxies: usize,
+        options: Options,
+        etcd: EtcdOptions,
+        settings: &[&str],
+    ) -> World {
+        World::build(named, proxies, options, etcd, &[PATIENT, settings].concat())
+    }
+
+    /// The same with the product's own durations, for stories about time.
+    pub fn as_it_comes(proxies: usize, options: Options, etcd: EtcdOptions, settings: &[&str]) -> World {
+        World::build(usize::MAX, proxies, options, etcd, settings)
+    }
+
+    fn build(
         named: usize,
         proxies: usize,
         options: Options,
@@ -59,11 +82,6 @@ impl World {
             .with("cluster.password = \"coordinator\"")
             .with("leading.replication = \"user=replicator password=replicator\"")
             .with(&format!("leading.name = \"p{nth}\""))
-            // A busy machine must not be taken for a fault: stories about time have settings of their own.
-            .with("store.timeout = \"1500ms\"")
-            .with("leading.probe = \"400ms\"")
-            .with("leading.permission = \"6s\"")
-            .with("leading.hold_max = \"20s\"")
             .with("http.token = \"secret\"")
             .with("log.level = \"info,bellwether::coordinator=debug\"");
         options.nodes = named;
@@ -157,6 +175,6 @@ impl World {
 }
 
 /// What goes on all the time and tells nothing.
-fn is_routine(line: &str) -> bool {
+pub fn is_routine(line: &str) -> bool {
     line.contains("Heartbeat") || line.contains("\"probe: ")
 }

@@ -110,7 +110,7 @@ impl Client {
             }
         };
         let acknowledged = fate == Fate::Acknowledged;
-        self.shared.ledger().wrote(row, fate);
+        self.shared.ledger().wrote(Instant::now(), row, fate);
         if acknowledged {
             self.seen = self.n;
         }

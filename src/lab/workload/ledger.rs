@@ -1,7 +1,7 @@
 //! What became of each number, and how long anybody had to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Client and number.
 pub(super) type Row = (u32, u64);
@@ -32,6 +32,7 @@ pub(super) struct Ledger {
     acknowledged: BTreeSet<Row>,
     failed: BTreeSet<Row>,
     unknown: BTreeSet<Row>,
+    last_write: Option<Instant>,
     progress: Progress,
 }
 
@@ -50,6 +51,8 @@ pub struct Progress {
     pub write_pause: Duration,
     /// The same for reads.
     pub read_pause: Duration,
+    /// The longest time from one acknowledged write to the next, of whatever client.
+    pub outage: Duration,
 }
 
 impl Progress {
@@ -73,10 +76,13 @@ pub struct Report {
 }
 
 impl Ledger {
-    pub fn wrote(&mut self, row: Row, fate: Fate) {
+    /// Takes note at `now` of how a write ended.
+    pub fn wrote(&mut self, now: Instant, row: Row, fate: Fate) {
         match fate {
             Fate::Acknowledged => {
                 self.progress.writes += 1;
+                let since = self.last_write.replace(now).map_or(Duration::ZERO, |last| now - last);
+                self.progress.outage = since.max(self.progress.outage);
                 self.acknowledged.insert(row)
             }
             Fate::Failed => self.failed.insert(row),
@@ -128,6 +134,7 @@ mod tests {
     #[test]
     fn the_books_are_held_against_the_table() {
         let mut ledger = Ledger::default();
+        let start = Instant::now();
         for (n, fate) in [
             (1, Fate::Acknowledged),
             (2, Fate::Acknowledged),
@@ -136,7 +143,7 @@ mod tests {
             (5, Fate::Unknown),
             (6, Fate::Unknown),
         ] {
-            ledger.wrote((0, n), fate);
+            ledger.wrote(start + Duration::from_secs(n * n), (0, n), fate);
         }
         ledger.error("08007");
         ledger.waited(Kind::Write, Duration::from_secs(2));
@@ -145,5 +152,6 @@ mod tests {
         assert_eq!((report.lost, report.duplicated, report.unknown), (1, 2, (2, 1)));
         assert_eq!((report.progress.writes, report.progress.error_count()), (3, 1));
         assert_eq!(report.progress.write_pause, Duration::from_secs(2));
+        assert_eq!(report.progress.outage, Duration::from_secs(5), "from the second to the third");
     }
 }
