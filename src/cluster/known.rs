@@ -163,8 +163,10 @@ impl Known {
     }
 
     /// Whether an order can be given now. One that was just done and does not show yet (a setting takes effect when
-    /// the process it is for gets to it) is not repeated at once.
+    /// the process it is for gets to it) is not repeated at once. Names for synchronous commit show after a
+    /// checkpoint, and to set them again meanwhile would only make what is known of the node out of date.
     pub(super) fn is_ready(&self, now: Moment, command: &Command, repeat: std::time::Duration) -> bool {
+        let repeat = if matches!(command, Command::SetSyncNames(_)) { repeat * 10 } else { repeat };
         let repeated =
             self.last_done.as_ref().is_some_and(|(last, at)| last == command && now < *at + repeat);
         self.order.is_none() && now >= self.retry_at && !repeated

@@ -180,8 +180,9 @@ fn freeze(s: &Situation<'_>, operation: &Operation) -> Txn {
     s.txn().put(Key::Term, Record::Term(term)).put(Key::Op, Record::Operation(frozen))
 }
 
-/// Plans the step Frozen of an operation whose leader is there: it stops committing, everybody gets what it has,
-/// and only then the followers are recruited, the candidate last, so that none is ahead of it.
+/// Plans the step Frozen of an operation whose leader is there: it stops committing, the candidate gets what it has,
+/// and is recruited only then. The others are recruited before, so that none is ahead of it: at once where it is known
+/// who the candidate is.
 pub(super) fn frozen(s: &Situation<'_>, operation: &Operation, mut plan: Plan, fenced: bool) -> Plan {
     let leader = &s.term.leader;
     let since = s.memory.fenced_at(s.term.number).unwrap_or(s.now);
@@ -191,6 +192,9 @@ pub(super) fn frozen(s: &Situation<'_>, operation: &Operation, mut plan: Plan, f
         if s.now >= deadline {
             return late(s, operation, plan, since);
         }
+    }
+    if let Some(candidate) = operation.wanted.as_ref().filter(|_| !s.is(Mutation::NoDrain)) {
+        failover::recruit(s, operation, &mut plan, all_but(s, candidate).iter());
     }
     if !failover::soften(s, &mut plan, leader) {
         plan.waits.push(Wait::SoftFence { node: leader.clone() });
@@ -236,13 +240,7 @@ fn ended(s: &Situation<'_>, operation: &Operation, end: Lsn, mut plan: Plan) -> 
 
 /// Recruits everybody but the candidate; returns the furthest position among them once they all hold still.
 fn others(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, plan: &mut Plan) -> Option<Lsn> {
-    let others: Vec<NodeName> = s
-        .members()
-        .map(|(name, _)| name)
-        .filter(|name| **name != s.term.leader && *name != candidate)
-        .filter(|name| s.known(name).is_some_and(|known| known.answers()))
-        .cloned()
-        .collect();
+    let others = all_but(s, candidate);
     failover::recruit(s, operation, plan, others.iter());
     let mut furthest = Lsn(0);
     for name in &others {
@@ -257,6 +255,13 @@ fn others(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, plan: 
         }
     }
     Some(furthest)
+}
+
+/// Returns those that answer and neither lead nor shall lead.
+fn all_but(s: &Situation<'_>, candidate: &NodeName) -> Vec<NodeName> {
+    let names = s.members().map(|(name, _)| name);
+    let others = names.filter(|name| **name != s.term.leader && *name != candidate);
+    others.filter(|name| s.known(name).is_some_and(|known| known.answers())).cloned().collect()
 }
 
 /// Waits until the candidate has replayed up to `end`, recruits it, and lets it be chosen.
