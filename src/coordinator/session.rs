@@ -194,6 +194,9 @@ pub(super) enum Trouble {
         /// Where the surprise was.
         column: &'static str,
     },
+    /// It did not answer for longer than anybody waits.
+    #[error("no answer")]
+    Silent,
 }
 
 impl Trouble {
@@ -203,14 +206,14 @@ impl Trouble {
             Trouble::Server(error) => {
                 error.code().and_then(|code| SqlState::from_bytes(code.code().as_bytes()))
             }
-            Trouble::Connect(_) | Trouble::Answer { .. } => None,
+            Trouble::Connect(_) | Trouble::Answer { .. } | Trouble::Silent => None,
         }
     }
 
     /// Whether there was no connection, or it broke, as opposed to the server saying something.
     pub(super) fn is_lost(&self) -> bool {
         match self {
-            Trouble::Connect(_) => true,
+            Trouble::Connect(_) | Trouble::Silent => true,
             Trouble::Server(error) => {
                 let by_io = || error.source().is_some_and(|cause| cause.is::<io::Error>());
                 error.as_db_error().is_none() && (error.is_closed() || by_io())
@@ -238,7 +241,7 @@ impl Trouble {
                 let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
                 error.as_db_error().is_none() && (error.is_closed() || cause.is_some_and(hard))
             }
-            Trouble::Answer { .. } => false,
+            Trouble::Answer { .. } | Trouble::Silent => false,
         }
     }
 }

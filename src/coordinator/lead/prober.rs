@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Reach;
@@ -17,18 +18,29 @@ use crate::topology::Node;
 pub(super) struct Prober {
     node: Arc<Node>,
     reach: Arc<Reach>,
+    kept: Kept,
+    /// A question under way, also one that was not waited for any longer.
+    asking: Option<JoinHandle<(Kept, Result<Answer, Trouble>)>>,
+    names: InForce,
+}
+
+/// What is kept from one question to the next.
+#[derive(Default)]
+struct Kept {
     session: Option<Session>,
     lineage: Option<KnownLineage>,
-    names: InForce,
 }
 
 impl Prober {
     pub(super) fn new(node: Arc<Node>, reach: Arc<Reach>) -> Self {
-        Prober { node, reach, session: None, lineage: None, names: InForce::default() }
+        Prober { node, reach, kept: Kept::default(), asking: None, names: InForce::default() }
     }
 
-    /// Asks once, never longer than `within`. The session is kept for the next time only after a whole answer, so the
-    /// future may be dropped at any point.
+    /// Asks once, never longer than `within`.
+    ///
+    /// What takes longer goes on, and the next question comes after it, over the same session. Otherwise a busy server,
+    /// which takes longer to log somebody in than we wait for an answer, would never be seen again once a session was
+    /// lost.
     pub(super) async fn ask(&mut self, within: Duration) -> Report {
         match timeout(within, self.try_ask()).await {
             Ok(Ok(answer)) => Report::Answered(Box::new(self.facts(answer))),
@@ -41,18 +53,20 @@ impl Prober {
     }
 
     async fn try_ask(&mut self) -> Result<Answer, Trouble> {
-        if let Some(session) = self.session.take() {
-            // That a session ended says little: someone may have terminated just this one. How the server takes a
-            // new one tells.
-            if let Ok(answer) = question::ask(&session, &mut self.lineage).await {
-                self.session = Some(session);
-                return Ok(answer);
-            }
-        }
-        let session = self.reach.session(&self.node, "bellwether probe").await?;
-        let answer = question::ask(&session, &mut self.lineage).await?;
-        self.session = Some(session);
-        Ok(answer)
+        // Its answer is older than this question.
+        let _ = self.asked().await;
+        let (node, reach, kept) = (self.node.clone(), self.reach.clone(), std::mem::take(&mut self.kept));
+        self.asking = Some(tokio::spawn(kept.ask(node, reach)));
+        self.asked().await.expect("it was just begun")
+    }
+
+    /// Waits for the end of the question under way. May be dropped at any point.
+    async fn asked(&mut self) -> Option<Result<Answer, Trouble>> {
+        let ended = self.asking.as_mut()?.await;
+        self.asking = None;
+        let (kept, answer) = ended.unwrap_or_else(|_| (Kept::default(), Err(Trouble::Silent)));
+        self.kept = kept;
+        Some(answer)
     }
 
     fn facts(&mut self, answer: Answer) -> Facts {
@@ -76,6 +90,37 @@ impl Prober {
             sync_names,
             slots: answer.slots,
         }
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        if let Some(asking) = &self.asking {
+            asking.abort();
+        }
+    }
+}
+
+impl Kept {
+    /// Asks, for as long as a command may take. The session is kept only after a whole answer.
+    async fn ask(mut self, node: Arc<Node>, reach: Arc<Reach>) -> (Self, Result<Answer, Trouble>) {
+        let answer = timeout(reach.timings.command, self.try_ask(&node, &reach)).await;
+        (self, answer.unwrap_or(Err(Trouble::Silent)))
+    }
+
+    async fn try_ask(&mut self, node: &Node, reach: &Reach) -> Result<Answer, Trouble> {
+        if let Some(session) = self.session.take() {
+            // That a session ended says little: someone may have terminated just this one. How the server takes a
+            // new one tells.
+            if let Ok(answer) = question::ask(&session, &mut self.lineage).await {
+                self.session = Some(session);
+                return Ok(answer);
+            }
+        }
+        let session = reach.session(node, "bellwether probe").await?;
+        let answer = question::ask(&session, &mut self.lineage).await?;
+        self.session = Some(session);
+        Ok(answer)
     }
 }
 
