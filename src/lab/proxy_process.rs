@@ -33,6 +33,8 @@ pub struct ProxyOptions {
     /// Further settings, each one line of the configuration file with its key in full: `pool.size = 5`. A key
     /// the lab sets itself is replaced.
     pub settings: Vec<String>,
+    /// Variables of its environment, for switches that only builds for tests have.
+    pub environment: Vec<(String, String)>,
 }
 
 impl ProxyOptions {
@@ -45,6 +47,7 @@ impl ProxyOptions {
             unix_socket: None,
             nodes: usize::MAX,
             settings: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -106,6 +109,7 @@ impl ProxyProcess {
         command.arg("proxy").arg("--config").arg(&self.config).current_dir("/");
         command.stdin(Stdio::null()).stdout(log).stderr(again);
         without_our_environment(&mut command);
+        command.envs(self.options.environment.iter().cloned());
         self.run_as.apply(&mut command);
         self.child = Some(self.spawner.spawn(command, Signal::KILL)?);
         drop(opened);

@@ -9,20 +9,8 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs the program with a proxy's own configuration: its address, token and login.
-pub fn run(world: &World, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
-    command.args(arguments).arg("-c").arg(world.proxies[0].config_file());
-    for (name, _) in
-        std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"BELLWETHER_"))
-    {
-        command.env_remove(name);
-    }
-    command.output().expect("the program was built with this test")
-}
-
 pub fn done(world: &World, arguments: &[&str]) -> String {
-    let output = run(world, arguments);
+    let output = world.run(arguments);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}\n{}", world.evidence());
     text(&output.stdout)
@@ -42,9 +30,9 @@ fn the_lead_moves_and_the_old_primary_comes_back() {
         planned.starts_with("Plan (nothing has been done yet)\n") && planned.contains("b is promoted"),
         "{planned}"
     );
-    let itself = run(&world, &["switchover", "--to", "a", "--yes"]);
+    let itself = world.run(&["switchover", "--to", "a", "--yes"]);
     assert_eq!(itself.status.code(), Some(2), "{}", text(&itself.stderr));
-    let nobody = run(&world, &["switchover", "--to", "x", "--yes"]);
+    let nobody = world.run(&["switchover", "--to", "x", "--yes"]);
     assert_eq!(nobody.status.code(), Some(2), "{}", text(&nobody.stderr));
 
     done(&world, &["switchover", "--to", "b", "--yes", "--reason", "a new disk"]);
@@ -61,7 +49,7 @@ fn the_lead_moves_and_the_old_primary_comes_back() {
     // The old primary still runs, fenced. The login that leads has no rights to rewind by; then it has.
     let data = world.cluster.data_directory("a").expect("it is there");
     let rejoin = ["rejoin", "a", "--yes", "--no-start", "-D", data.to_str().expect("it is text")];
-    let poor = run(&world, &rejoin);
+    let poor = world.run(&rejoin);
     assert_eq!(poor.status.code(), Some(2), "{}", text(&poor.stderr));
     assert!(text(&poor.stderr).contains("pg_ls_dir(text, boolean, boolean)"), "{}", text(&poor.stderr));
     let printed = setup_role();

@@ -1,9 +1,13 @@
 //! Fault stories of a cluster that Bellwether leads: real servers, real etcd, real proxies.
 
 mod command_line;
+mod coordinator;
 mod failover;
+mod lag;
+mod load;
 mod nodes;
 mod operators;
 mod rounds;
 mod store;
 mod support;
+mod sync;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use bellwether::lab::workload::{Report, Workload};
-use bellwether::lab::{EtcdOptions, Options, Shutdown};
+use bellwether::lab::workload::Report;
+use bellwether::lab::{EtcdOptions, Options};
 
-use crate::support::{World, is_routine};
+use crate::support::{Clients, World, is_routine};
 
 /// One fault, many times.
 struct Fault {
@@ -143,9 +143,7 @@ fn settle(world: &World) {
 /// Has clients work, does the fault under them, waits until all is well for them, and mends the cluster. Returns what
 /// the clients' books say, and what to tell of the way there.
 fn round(world: &World, fault: &Fault) -> (Report, String) {
-    let endpoints = world.proxies.iter().map(|proxy| proxy.endpoint()).collect();
-    let mut clients = Workload::start(&world.cluster, endpoints, CLIENTS).expect("the clients start");
-    write_on(world, &clients);
+    let clients = Clients::start(world, CLIENTS);
     // So that it does not always meet the same moment between two probes.
     std::thread::sleep(Duration::from_millis(fastrand::u64(0..500)));
     let old = world.leader(0).expect("somebody leads");
@@ -153,69 +151,40 @@ fn round(world: &World, fault: &Fault) -> (Report, String) {
         "kill" => world.cluster.kill_postmaster(&old).expect("it runs"),
         "silent" => world.cluster.freeze(&old).expect("it runs"),
         "sync" => world.cluster.kill9(&old).expect("it runs"),
-        "etcd" => {
-            let leader = world.etcd.leader().expect("etcd has a leader");
-            world.etcd.kill(leader);
-            let again = Instant::now() + Duration::from_secs(4);
-            world.until("etcd has another leader", |world| {
-                world.etcd.leader().is_some_and(|now| now != leader)
-            });
-            while Instant::now() < again {
-                write_on(world, &clients);
-            }
-            world.etcd.start_member(leader).expect("it starts");
-            world.etcd.wait_healthy().expect("it is healthy");
-        }
+        "etcd" => lose_etcd_leader(world, &clients),
         "switchover" => {
             let (status, said) = world.http(1, "POST", "/api/v1/switchover", "{}").expect("an answer");
             assert_eq!(status, 200, "{said}\n{}", world.evidence());
         }
         other => panic!("nobody knows how to do {other}"),
     }
-    if fault.name != "etcd" {
-        world.until("somebody else leads", |world| {
-            [0, 1].iter().all(|nth| world.leader(*nth).is_some_and(|leader| leader != old))
-        });
+    let leader = if fault.name == "etcd" { old.clone() } else { world.led_by_another(&old) };
+    clients.write_on(world);
+    let report = clients.end(world);
+    let end = format!("{old} -> {leader}  {}", steps(world));
+    if leader != old {
+        world.bring_back(&old);
     }
-    write_on(world, &clients);
-    clients.stop();
-    let report = clients.audit(&world.cluster).expect("the table can be read");
-    let end = format!("{old} -> {}  {}", world.leader(0).unwrap_or_default(), steps(world));
-    mend(world, fault, &old);
     (report, end)
 }
 
-/// Waits until the clients have written some more.
-fn write_on(world: &World, clients: &Workload) {
-    let before = clients.progress().writes;
-    world.until("the clients write", |_| clients.progress().writes > before + 10 * CLIENTS as u64);
+/// Kills the leader of etcd, and starts it again once the others had time for whatever follows from it.
+fn lose_etcd_leader(world: &World, clients: &Clients) {
+    let leader = world.etcd.leader().expect("etcd has a leader");
+    world.etcd.kill(leader);
+    let again = Instant::now() + Duration::from_secs(4);
+    world.until("etcd has another leader", |world| world.etcd.leader().is_some_and(|now| now != leader));
+    while Instant::now() < again {
+        clients.write_on(world);
+    }
+    world.etcd.start_member(leader).expect("it starts");
+    world.etcd.wait_healthy().expect("it is healthy");
 }
 
-/// Brings the old primary, dead or not, back as a standby.
-fn mend(world: &World, fault: &Fault, old: &str) {
-    let leader = world.leader(0).expect("somebody leads");
-    if leader == old {
-        return;
-    }
-    let cluster = &world.cluster;
-    cluster.note_primary(&leader).expect("it is one of ours");
-    if cluster.is_running(old) {
-        // One that stands still answers no other signal than the first.
-        let stopped =
-            if fault.name == "silent" { cluster.kill9(old) } else { cluster.stop(old, Shutdown::Fast) };
-        stopped.expect("it runs");
-    }
-    // Children of a killed postmaster may hold on for a moment.
-    world.until("the old primary is rewound and started", |world| world.cluster.rejoin(old).is_ok());
-}
-
-/// The steps of the last operation with their milliseconds, from the store.
+/// The steps of the last operation with their milliseconds.
 fn steps(world: &World) -> String {
     let term = world.status(0)["term"].as_u64().unwrap_or(0);
-    let key = format!("/bellwether/main/history/{term:010}");
-    let record = world.etcd.ctl(None, &["get", "--print-value-only", &key]).unwrap_or_default();
-    let record: serde_json::Value = serde_json::from_str(&record).unwrap_or_default();
-    record["steps_ms"].to_string()
+    world.record(&format!("history/{term:010}"))["steps_ms"].to_string()
 }
 
 fn line(report: &Report, end: &str) -> String {

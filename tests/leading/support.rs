@@ -1,9 +1,14 @@
 //! A cluster that Bellwether leads: servers, etcd, proxies, and what they say.
 
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use bellwether::lab::workload::{Report, Workload};
 use bellwether::lab::{Cluster, Etcd, EtcdOptions, Options, ProxyOptions, ProxyProcess};
 use serde_json::Value;
 
@@ -86,6 +91,7 @@ impl World {
             .with("log.level = \"info,bellwether::coordinator=debug\"");
         options.nodes = named;
         options.settings.extend(settings.iter().map(ToString::to_string));
+        options.environment.push(("BELLWETHER_FAILPOINT".to_owned(), self.failpoint().display().to_string()));
         let proxy = ProxyProcess::start(&self.cluster, options).unwrap_or_else(|error| panic!("{error}"));
         self.proxies.push(proxy);
     }
@@ -129,6 +135,35 @@ impl World {
         nodes.iter().filter_map(reads).collect()
     }
 
+    /// Runs the program with the first proxy's own configuration: its address, token and login.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(BELLWETHER);
+        command.args(arguments).arg("-c").arg(self.proxies[0].config_file());
+        let names = std::env::vars_os().map(|(name, _)| name);
+        for name in names.filter(|name| name.as_encoded_bytes().starts_with(b"BELLWETHER_")) {
+            command.env_remove(name);
+        }
+        command.output().expect("the program was built with this test")
+    }
+
+    /// Has the proxy that gets to `moment` first die there: `after Promote` (see `coordinator::lead::failpoint`).
+    pub fn die(&self, moment: &str) {
+        let file = self.failpoint();
+        fs::write(&file, moment).unwrap_or_else(|error| panic!("{error}"));
+        // The proxies run as somebody else.
+        fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn failpoint(&self) -> PathBuf {
+        self.cluster.directory().join("failpoint")
+    }
+
+    /// Which proxy decides, as the store has it.
+    pub fn active(&self) -> usize {
+        let name = self.record("epoch")["coordinator"].as_str().unwrap_or_default().to_owned();
+        name.trim_start_matches('p').parse().unwrap_or_else(|_| panic!("{name:?} decides"))
+    }
+
     /// Asks a proxy over HTTP; POST brings the token along. Returns the status and the body.
     pub fn http(&self, nth: usize, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.proxies[nth].http_port())).ok()?;
@@ -145,6 +180,44 @@ impl World {
         let status = head.split(' ').nth(1)?.parse().ok()?;
         // A stream of events comes in chunks: their sizes stand on lines of their own, which no event looks like.
         Some((status, body.to_owned()))
+    }
+
+    /// Waits until every proxy takes another node than `old` for the primary, and returns that one.
+    pub fn led_by_another(&self, old: &str) -> String {
+        let mut leader = None;
+        self.until("somebody else leads", |world| {
+            leader = world.leader(0).filter(|leader| leader != old);
+            (0..world.proxies.len()).all(|nth| leader.is_some() && world.leader(nth) == leader)
+        });
+        leader.expect("it was waited for")
+    }
+
+    /// Stops a node, if it runs, and brings it back as a standby of whoever leads.
+    pub fn bring_back(&self, node: &str) {
+        self.led_by_another(node);
+        if self.cluster.is_running(node) {
+            self.cluster.kill9(node).unwrap_or_else(|error| panic!("{error}"));
+        }
+        // Children of a killed postmaster may hold on for a moment.
+        self.until("it is rewound and started", |world| {
+            let leader = world.leader(0).unwrap_or_default();
+            world.cluster.note_primary(&leader).is_ok() && world.cluster.rejoin(node).is_ok()
+        });
+    }
+
+    /// Waits until commits on `node` wait for `names`, in the form PostgreSQL shows, and a failover counts with that.
+    pub fn until_names(&self, node: &str, names: &str) {
+        self.until(&format!("commits wait for {names}"), |world| {
+            let shown = world.cluster.sql(node, "SHOW synchronous_standby_names");
+            shown.is_ok_and(|shown| shown == names) && world.record("sync")["next"].is_null()
+        });
+    }
+
+    /// A record of the cluster in etcd; null when there is none.
+    pub fn record(&self, key: &str) -> Value {
+        let key = format!("/bellwether/main/{key}");
+        let text = self.etcd.ctl(None, &["get", "--print-value-only", &key]).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
     }
 
     /// Waits for something to come true.
@@ -171,6 +244,49 @@ impl World {
             }
         }
         text
+    }
+}
+
+/// Clients that write numbered rows and read them back while something happens.
+pub struct Clients(Workload);
+
+impl Clients {
+    /// Starts them at all proxies, and returns once they work.
+    pub fn start(world: &World, clients: usize) -> Clients {
+        let endpoints = world.proxies.iter().map(ProxyProcess::endpoint).collect();
+        let started = Workload::start(&world.cluster, endpoints, clients);
+        let clients = Clients(started.unwrap_or_else(|error| panic!("{error}\n{}", world.evidence())));
+        clients.write_on(world);
+        clients
+    }
+
+    /// Waits until they have written some more.
+    pub fn write_on(&self, world: &World) {
+        let before = self.0.progress().writes;
+        world.until("the clients write", |_| self.0.progress().writes > before + 50);
+    }
+
+    /// Ends them, and holds their books against the table: nothing twice, nothing that failed, and nothing gone that was
+    /// not lost. Whether something may be lost is for the caller to say.
+    pub fn end(mut self, world: &World) -> Report {
+        self.0.stop();
+        let mut report = None;
+        world.until("the table can be read", |world| {
+            report = self.0.audit(&world.cluster).ok();
+            report.is_some()
+        });
+        let report = report.expect("it was waited for");
+        println!("{report:?}");
+        assert_eq!(report.duplicated, 0, "{report:?}\n{}", world.evidence());
+        assert!(report.progress.stale <= report.lost, "{report:?}\n{}", world.evidence());
+        report
+    }
+
+    /// The same, where no acknowledged write may be lost.
+    pub fn end_without_loss(self, world: &World) -> Report {
+        let report = self.end(world);
+        assert_eq!(report.lost, 0, "{report:?}\n{}", world.evidence());
+        report
     }
 }
 

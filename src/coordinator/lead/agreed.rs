@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::driver::{Driver, Machine};
+use super::failpoint::Failpoint;
 use super::preflight::{self, Check};
 use super::target;
 use super::{LOCK_CLASS, Leading, Reach, lock_key};
@@ -107,6 +108,7 @@ pub fn lead(leading: Leading) -> (Lead, Work) {
         lock,
         timings,
         counts: OnceLock::new(),
+        failpoint: Failpoint::from_environment(),
     });
     let (state, states) = watch::channel(first);
     let (decree, decrees) = watch::channel(None);

@@ -159,7 +159,9 @@ async fn read(
 async fn commit(reach: Arc<Reach>, call: CallId, mut txn: Txn, events: mpsc::UnboundedSender<Event>) {
     stamp(&mut txn);
     let asked = Instant::now();
+    reach.failpoint.step("before", &txn);
     let outcome = records::commit(reach.store.as_ref(), &txn).await;
+    reach.failpoint.step("after", &txn);
     count::transaction(reach.counts(), asked, &txn, &outcome);
     let _ = events.send(Event::TxnAnswered { call, answer: records::answer(&outcome) });
 }

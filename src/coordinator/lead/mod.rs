@@ -11,6 +11,7 @@ mod agreed;
 mod commands;
 mod count;
 mod driver;
+mod failpoint;
 mod hand;
 mod preflight;
 mod prober;
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use agreed::{Lead, State, Work, lead};
 pub use preflight::Check;
 
+use self::failpoint::Failpoint;
 use super::connector::Connect;
 use super::session::{Login, Session, Trouble};
 use crate::cluster::{Settings, Timings};
@@ -64,6 +66,8 @@ pub(super) struct Reach {
     timings: Timings,
     /// Where leading is counted; empty where it is not.
     counts: OnceLock<Arc<Leadership>>,
+    /// Where a test wants this process to die.
+    failpoint: Failpoint,
 }
 
 impl Reach {

@@ -10,7 +10,7 @@ use crate::cluster::{
     CallId, Command, Done, Epoch, Facts, Key, Order, ProxyName, Record, Report, Revision, Standing,
     SyncNames, Txn, TxnAnswer, Upstream,
 };
-use crate::coordinator::PlainConnector;
+use crate::coordinator::connector::{Connecting, PlainConnector};
 use crate::lab::{Cluster, Options};
 use crate::pg::Timeline;
 use crate::store::{Memory, records};
@@ -40,6 +40,7 @@ impl World {
             lock: (LOCK_CLASS, lock_key("test")),
             timings: Timings { command: Duration::from_secs(1), ..Timings::agentless() },
             counts: OnceLock::new(),
+            failpoint: Failpoint::from_environment(),
         });
         let mut world = World { cluster, reach, epoch: Revision(0) };
         world.set_epoch(1).await;
@@ -90,6 +91,33 @@ async fn until(prober: &mut Prober, what: &str, wanted: impl Fn(&Facts) -> bool)
         }
         tokio::time::sleep(STEP).await;
     }
+}
+
+/// Takes its time to connect, as a busy server does.
+struct Slow;
+
+impl Connect for Slow {
+    fn connect<'a>(&'a self, node: &'a Node) -> Connecting<'a> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            PlainConnector.connect(node).await
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_slow_to_log_in_is_seen_in_the_end() {
+    let mut world = World::new(1).await;
+    Arc::get_mut(&mut world.reach).expect("nobody shares it yet").connector = Arc::new(Slow);
+    let mut prober = world.prober("a");
+    let give_up = Instant::now() + Duration::from_secs(60);
+    let mut silences = 0;
+    while prober.ask(Duration::from_millis(100)).await == Report::Silent {
+        silences += 1;
+        assert!(Instant::now() < give_up, "never seen");
+    }
+    assert!(silences >= 2, "each took longer than was waited for");
+    assert!(matches!(prober.ask(Duration::from_secs(5)).await, Report::Answered(_)));
 }
 
 fn names(names: &[&str]) -> BTreeSet<NodeName> {

@@ -79,7 +79,9 @@ async fn obey(
             });
             continue;
         }
+        reach.failpoint.pass("before", &order.command);
         let done = hand.carry_out(&order).await;
+        reach.failpoint.pass("after", &order.command);
         tracing::debug!(node = %order.node, epoch = order.epoch, command = ?order.command, ?done, "order");
         let _ = events.send(Event::NodeDone { call, done });
     }
