@@ -86,7 +86,7 @@ async fn tls_with_certificates_on_both_sides() {
     let ours = Authority::new("ours");
     let (certificate, key) = ours.issue("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
     let tls = EtcdTls { certificate, key, client_ca: Some(ours.certificate.clone()) };
-    let lab = Lab::start(EtcdOptions { members: 1, tls: Some(tls) }).unwrap();
+    let lab = Lab::start(EtcdOptions { tls: Some(tls), ..EtcdOptions::default() }).unwrap();
     let write = |name: &str, text: &str| {
         let path = lab.directory().join(name);
         std::fs::write(&path, text).unwrap();

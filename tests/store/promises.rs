@@ -16,6 +16,7 @@ pub async fn all_hold(store: Arc<dyn Store>) {
     one_of_many_wins(&store).await;
     watches_ring(&*store).await;
     presence_shows_and_goes(&*store).await;
+    presence_that_changes_all_the_time_stays(&*store).await;
 }
 
 async fn reads_see_what_was_applied(store: &dyn Store) {
@@ -166,6 +167,17 @@ async fn presence_shows_and_goes(store: &dyn Store) {
     until("the new value", async || shown(Some("still here")).await).await;
     drop(presence);
     until("its end", async || shown(None).await).await;
+}
+
+async fn presence_that_changes_all_the_time_stays(store: &dyn Store) {
+    let presence = store.present("here/busy", b"hello".to_vec(), Duration::from_secs(2));
+    until("the key", async || get(store, "here/busy").await.is_some()).await;
+    // For longer than the lease lasts by itself.
+    for nth in 0..50 {
+        presence.set(format!("{nth}").into_bytes());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(get(store, "here/busy").await.is_some(), "gone after the {nth}th change");
+    }
 }
 
 /// Polls until `done`, for at most 20 seconds.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::super::Failure;
 use super::messages::{
@@ -94,12 +94,15 @@ async fn hold(
     let question = LeaseGrantRequest { ttl: seconds as i64 };
     let lease =
         session.repeatable("Lease/LeaseGrant", &question, |answer: LeaseGrantResponse| Ok(answer.id)).await?;
+    // Two of three renewals may be lost. A put renews nothing, however often there is something new to show.
+    let every = Duration::from_millis(seconds * 1000 / 4);
+    let mut due = Instant::now() + every;
     let mut sayable = true;
     while sayable {
         let value = values.borrow_and_update().clone();
         let question = PutRequest { key: key.to_vec(), value, lease };
         session.repeatable("KV/Put", &question, |_: PutResponse| Ok(())).await?;
-        sayable = keep_until_changed(session, lease, seconds, values).await?;
+        sayable = keep_until_changed(session, lease, (&mut due, every), values).await?;
     }
     // Takes the key with it.
     session
@@ -111,15 +114,14 @@ async fn hold(
 async fn keep_until_changed(
     session: &Session,
     lease: i64,
-    seconds: u64,
+    (due, every): (&mut Instant, Duration),
     values: &mut watch::Receiver<Vec<u8>>,
 ) -> Result<bool, Failure> {
-    // Two of three may be lost.
-    let every = Duration::from_millis(seconds * 1000 / 4);
     loop {
         tokio::select! {
+            biased;
+            () = sleep_until(*due) => *due = Instant::now() + every,
             changed = values.changed() => return Ok(changed.is_ok()),
-            () = sleep(every) => {}
         }
         let ttl = |answer: LeaseKeepAliveResponse| Ok(answer.ttl);
         let left = session.repeatable("Lease/LeaseKeepAlive", &LeaseRequest { id: lease }, ttl).await?;
