@@ -15,8 +15,10 @@ use crate::topology::NodeName;
 /// A node that holds still: nothing reaches it any more from the leader that was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Recruit {
-    /// How much it holds of the history that counts.
+    /// How much it holds of the history that counts, at most: the last record may not have come as a whole.
     pub(super) position: Lsn,
+    /// How much of it is whole, and so will be there when it leads.
+    pub(super) certain: Lsn,
     /// It also has what a candidate that was given up wrote: others can follow it, it could follow no other.
     pub(super) descends: bool,
 }
@@ -28,7 +30,8 @@ pub(super) enum Choice {
     Take {
         /// The node.
         candidate: NodeName,
-        /// Its position: its own branch must not begin before.
+        /// What it holds in whole records: its own branch must not begin before. It may begin before the end of what it received,
+        /// when the leader was lost in the middle of a record.
         required: Lsn,
     },
     /// Nobody yet, and why.
@@ -40,7 +43,11 @@ pub(super) fn recruit(s: &Situation<'_>, operation: &Operation, name: &NodeName)
     let node = name.clone();
     let facts = standing(s, operation, name)?;
     let kinship = s.kinship(facts);
-    let found = Recruit { position: kinship.shared(), descends: matches!(kinship, Kinship::Descendant(_)) };
+    let found = Recruit {
+        position: s.reach(facts),
+        certain: kinship.shared(),
+        descends: matches!(kinship, Kinship::Descendant(_)),
+    };
     let Standing::Standby(standby) = &facts.standing else { return Ok(found) };
     let token = match &standby.upstream {
         Upstream::DeadEnd { term } => *term == s.term.number || s.is(Mutation::RecruitOfAnyTerm),
@@ -142,13 +149,22 @@ pub(super) fn choose(s: &Situation<'_>, operation: &Operation, patience_over: bo
     };
     let best = if s.is(Mutation::AnyCandidate) { fit.first() } else { fit.iter().max_by_key(rank) };
     match best {
-        Some((name, recruit)) => Choice::Take { candidate: (**name).clone(), required: recruit.position },
+        Some((name, recruit)) => Choice::Take { candidate: (**name).clone(), required: recruit.certain },
         None => {
             if recruits.is_empty() && waits.is_empty() {
                 waits.push(Wait::NoCandidate);
             }
             Choice::Nobody(waits)
         }
+    }
+}
+
+/// Says what speaks against a node for good, as far as that is known: what it lacks does not come any more.
+pub(super) fn refusal(s: &Situation<'_>, operation: &Operation, name: &NodeName) -> Option<Wait> {
+    match recruit(s, operation, name) {
+        Ok(recruit) => objection(s, operation, name, recruit.position, Lsn(0)),
+        Err(wait @ (Wait::OtherHistory { .. } | Wait::Suspect { .. } | Wait::Stranger { .. })) => Some(wait),
+        Err(_) => None,
     }
 }
 

@@ -125,6 +125,18 @@ impl Facts {
         }
     }
 
+    /// Returns how far this node's data goes in whole records.
+    ///
+    /// What a standby that holds still received beyond what it replayed is the beginning of a record whose end never
+    /// came, as its primary was lost in the middle of it. It is no part of what the node would lead with, and no hindrance
+    /// to following whoever has not got it.
+    pub fn whole(&self) -> Lsn {
+        match self.standby() {
+            Some(standby) if standby.idle && standby.receiver.is_none() => standby.replayed,
+            _ => self.position(),
+        }
+    }
+
     /// Returns what it said as a standby; `None` when it is not in recovery.
     pub fn standby(&self) -> Option<&Standby> {
         match &self.standing {

@@ -156,7 +156,7 @@ fn gather(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, facts:
     for (name, _) in s.members().filter(|(name, _)| *name != candidate) {
         let Ok(theirs) = election::standing(s, operation, name) else { continue };
         let Some(standby) = theirs.standby() else { continue };
-        let fits = theirs.lineage.kinship(theirs.position(), &facts.lineage).can_follow();
+        let fits = theirs.lineage.kinship(theirs.whole(), &facts.lineage).can_follow();
         let there = matches!(&standby.upstream, Upstream::Leader { node, term }
             if node == candidate && *term == s.term.number);
         if fits && !there {

@@ -1,5 +1,6 @@
 //! Wishes of operators: begun, done, or refused with the numbers.
 
+use super::election;
 use super::failover::{self, Begin};
 use super::key::Key;
 use super::records::{Answer, Operation, OperationKind, Opinion, Record, Request, Term};
@@ -79,14 +80,17 @@ pub(super) fn frozen(s: &Situation<'_>, operation: &Operation) -> Option<Plan> {
         return Some(plan);
     }
     let (id, request) = s.view.requests().next()?;
+    let refuse = |why: String| {
+        let say = format!("request {id} is refused: {why}");
+        Some(said(answered(s, s.txn(), id, false, why), say))
+    };
     let Request::Failover { to, accept_loss } = request else {
-        let why = format!("an operation is under way: {}", operation.reason);
-        return Some(said(
-            answered(s, s.txn(), id, false, why.clone()),
-            format!("request {id} is refused: {why}"),
-        ));
+        return refuse(format!("an operation is under way: {}", operation.reason));
     };
     let next = Operation { wanted: to.clone(), accept_loss: *accept_loss, ..operation.clone() };
+    if let Some(why) = to.as_ref().and_then(|to| unfit(s, &next, to)) {
+        return refuse(why);
+    }
     let text = match (to, accept_loss) {
         (Some(to), true) => format!("{to} is to lead, whatever is lost"),
         (Some(to), false) => format!("{to} is to lead"),
@@ -95,6 +99,20 @@ pub(super) fn frozen(s: &Situation<'_>, operation: &Operation) -> Option<Plan> {
     };
     let txn = s.txn().put(Key::Op, Record::Operation(next));
     Some(said(answered(s, txn, id, true, text.clone()), text))
+}
+
+/// Says why the node asked for will not lead however long one waits.
+fn unfit(s: &Situation<'_>, operation: &Operation, to: &NodeName) -> Option<String> {
+    if s.member(to).is_none() {
+        return Some(format!("{to} is no member"));
+    }
+    let wait = election::refusal(s, operation, to)?;
+    Some(match wait {
+        Wait::Behind { .. } | Wait::Old { .. } => {
+            format!("{wait}; allow data loss to have it lead all the same")
+        }
+        _ => wait.to_string(),
+    })
 }
 
 /// Takes note that a node was copied anew while the cluster is frozen: the candidate's proof may wait for it.

@@ -141,11 +141,18 @@ impl Situation<'_> {
 
     /// Returns how the node's data relates to the leader's history.
     pub(super) fn kinship(&self, facts: &Facts) -> Kinship {
-        let position = if self.is(Mutation::ReceivedPositionOnly) {
-            facts.standby().map_or(facts.position(), |standby| standby.received.unwrap_or(Lsn(0)))
-        } else {
-            facts.position()
-        };
+        self.relation(facts, facts.whole())
+    }
+
+    /// Returns how much it may hold of the history that counts: be the last record whole or not, nobody has more who
+    /// reached less.
+    pub(super) fn reach(&self, facts: &Facts) -> Lsn {
+        self.relation(facts, facts.position()).shared()
+    }
+
+    fn relation(&self, facts: &Facts, position: Lsn) -> Kinship {
+        let received = || facts.standby().map_or(position, |standby| standby.received.unwrap_or(Lsn(0)));
+        let position = if self.is(Mutation::ReceivedPositionOnly) { received() } else { position };
         if self.is(Mutation::AncestryIgnored) {
             return Kinship::Same(position);
         }

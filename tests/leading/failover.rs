@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bellwether::lab::Shutdown;
+use bellwether::lab::{EtcdOptions, Options, Shutdown};
 
 use crate::support::World;
 
@@ -28,6 +28,34 @@ fn a_killed_primary_is_replaced_and_writes_go_on() {
         world.readers(0) == [other] && world.readers(1) == [other]
     });
     println!("settled {:?} after the kill", began.elapsed());
+}
+
+/// What the standbys received of the record that was being written is not the beginning of anything: whoever leads has
+/// less, and the other one can follow all the same.
+#[test]
+fn a_primary_that_is_lost_in_the_middle_of_a_load_is_replaced_and_followed() {
+    // A load leaves standbys behind; that is another story.
+    let world =
+        World::with(2, Options::default(), EtcdOptions::default(), &["leading.max_lag_bytes = \"1GB\""]);
+    world.insist(0, "CREATE TABLE t (n int, filling text)");
+    world.cluster.wait_replayed().unwrap();
+    std::thread::scope(|scope| {
+        let load = "INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 1000000) n";
+        let loading = scope.spawn(|| world.sql(0, load));
+        world.until("it is under way", |world| {
+            let written = "SELECT pg_current_wal_lsn() > '0/1800000'";
+            world.cluster.sql("a", written).is_ok_and(|far| far == "t")
+        });
+        world.cluster.kill9("a").unwrap();
+        loading.join().expect("no panic").expect_err("it was not done");
+    });
+    world.insist(0, "INSERT INTO t VALUES (0)");
+    let leader = world.led_by_another("a");
+    let other = if leader == "b" { "c" } else { "b" };
+    world.until("the other standby takes reads", |world| {
+        world.readers(0) == [other] && world.readers(1) == [other]
+    });
+    assert_eq!(world.cluster.sql(other, "SELECT count(*) FROM t").unwrap(), "1");
 }
 
 #[test]

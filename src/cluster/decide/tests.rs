@@ -56,6 +56,20 @@ fn a_silent_leader_is_replaced_too_and_a_silent_proxy_costs_its_permission() {
     assert!((4000..6000).contains(&ms), "{ms} ms\n{}", world.story());
 }
 
+/// What a standby received of the last record is no position at which it could begin its own timeline.
+#[test]
+fn a_leader_lost_in_the_middle_of_a_record_is_replaced() {
+    for durability in [Durability::Async, SYNC] {
+        let mut world = World::running(3, 2, durability);
+        world.run(5000);
+        world.server("n2").torn = 7;
+        world.server("n3").torn = 7;
+        world.kill("n1");
+        let ms = world.until("n2 leads", |world| world.is_open(2, "n2"));
+        assert!(ms < 1000, "{ms} ms\n{}", world.story());
+    }
+}
+
 #[test]
 fn a_leader_that_is_there_after_all_goes_on() {
     let mut world = World::running(3, 2, Durability::Async);

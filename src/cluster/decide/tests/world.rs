@@ -33,6 +33,8 @@ pub(super) struct Server {
     pub(super) hangs: bool,
     /// Does not take over WAL, so it falls behind.
     pub(super) lags: bool,
+    /// Bytes received of a record whose end never came.
+    pub(super) torn: u64,
 }
 
 pub(super) struct World {
@@ -97,6 +99,7 @@ impl World {
             started: 1,
             hangs: false,
             lags: false,
+            torn: 0,
         };
         let mut world = World {
             now: Moment(0),
@@ -417,7 +420,7 @@ impl World {
                 upstream: server.upstream.clone(),
                 receiver: fed.then_some(Receiver { heard: Duration::from_millis(1) }),
                 restores: false,
-                received: Some(server.position),
+                received: Some(Lsn(server.position.0 + server.torn)),
                 replayed: server.position,
                 idle: true,
                 replay_age: None,
