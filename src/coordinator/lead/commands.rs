@@ -1,4 +1,4 @@
-//! The SQL of every command to a node. Each may be run twice, and each looks before it acts.
+//! The SQL of every command to a node. Each may be run twice.
 
 use std::collections::BTreeSet;
 
@@ -122,12 +122,12 @@ SELECT pg_is_in_recovery() AS standby, current_setting('primary_conninfo') AS co
 FROM pg_settings WHERE name = 'restore_command'";
 
 async fn set_sync_names(session: &Session, names: &SyncNames) -> Result<(), Refusal> {
-    let wanted = names.to_string();
-    let row = session.row("SELECT current_setting('synchronous_standby_names') AS names").await?;
-    if row.text("names")? != wanted {
-        set(session, "synchronous_standby_names", &wanted).await?;
-    }
-    reload(session).await
+    // Sent together, as clients may be waiting; the server takes them one after the other.
+    let names = names.to_string();
+    let named = set(session, "synchronous_standby_names", &names);
+    let (named, reloaded) = tokio::join!(biased; named, reload(session));
+    named?;
+    reloaded
 }
 
 async fn set_slots(session: &Session, nodes: &BTreeSet<NodeName>) -> Result<(), Refusal> {

@@ -100,21 +100,7 @@ impl Hand {
     }
 }
 
-/// Carries out what needs no ownership and may take long, on a session of its own.
-pub(super) async fn checkpoint(node: &Node, reach: &Reach) -> Done {
-    let work = async {
-        let session = reach.session(node, "bellwether checkpoint").await?;
-        session.run("CHECKPOINT").await
-    };
-    match timeout(super::CHECKPOINT_WITHIN, work).await {
-        Ok(Ok(())) => Done::Well,
-        Ok(Err(trouble)) if trouble.is_lost() => Done::Unknown,
-        Ok(Err(trouble)) => Done::Failed(trouble.to_string()),
-        Err(_) => Done::Unknown,
-    }
-}
-
-/// Whether the order is one for [`checkpoint`].
+/// Whether the order is one for [`Aside`](super::aside::Aside).
 pub(super) fn needs_no_owner(order: &Order) -> bool {
     order.command == Command::Checkpoint
 }

@@ -8,6 +8,7 @@
 //! Absent on purpose: any opinion on what should happen.
 
 mod agreed;
+mod aside;
 mod commands;
 mod count;
 mod driver;

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Reach;
-use super::hand;
+use super::aside::Aside;
 use super::question::{self, Answer, KnownLineage};
 use crate::cluster::{Done, Facts, Report, SyncNames};
 use crate::coordinator::session::{Session, Trouble};
@@ -22,6 +22,7 @@ pub(super) struct Prober {
     /// A question under way, also one that was not waited for any longer.
     asking: Option<JoinHandle<(Kept, Result<Answer, Trouble>)>>,
     names: InForce,
+    aside: Aside,
 }
 
 /// What is kept from one question to the next.
@@ -32,8 +33,8 @@ struct Kept {
 }
 
 impl Prober {
-    pub(super) fn new(node: Arc<Node>, reach: Arc<Reach>) -> Self {
-        Prober { node, reach, kept: Kept::default(), asking: None, names: InForce::default() }
+    pub(super) fn new(node: Arc<Node>, reach: Arc<Reach>, aside: Aside) -> Self {
+        Prober { node, reach, kept: Kept::default(), asking: None, names: InForce::default(), aside }
     }
 
     /// Asks once, never longer than `within`.
@@ -71,12 +72,12 @@ impl Prober {
 
     fn facts(&mut self, answer: Answer) -> Facts {
         let sync_names = self.names.judge(answer.shown_names, answer.started, || {
-            let (node, reach) = (self.node.clone(), self.reach.clone());
+            let (node, aside) = (self.node.name.clone(), self.aside.clone());
             async move {
-                match hand::checkpoint(&node, &reach).await {
+                match aside.checkpoint().await {
                     Done::Well => true,
                     other => {
-                        tracing::warn!(node = %node.name, "synchronous_standby_names cannot be verified: {other:?}");
+                        tracing::warn!(%node, "synchronous_standby_names cannot be verified: {other:?}");
                         false
                     }
                 }

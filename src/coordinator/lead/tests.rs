@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::aside::Aside;
 use super::hand::Hand;
 use super::prober::Prober;
 use super::*;
@@ -64,7 +65,7 @@ impl World {
     }
 
     fn prober(&self, name: &str) -> Prober {
-        Prober::new(self.node(name), self.reach.clone())
+        Prober::new(self.node(name), self.reach.clone(), Aside::new(self.node(name), self.reach.clone()))
     }
 
     fn hand(&self, name: &str) -> Hand {

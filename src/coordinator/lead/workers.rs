@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::aside::Aside;
 use super::hand::{self, Hand};
 use super::prober::Prober;
 use super::{Reach, target};
 use crate::cluster::decide::Event;
 use crate::cluster::{CallId, Order};
-use crate::topology::{Node, NodeName};
+use crate::topology::NodeName;
 
 /// The two queues of a node at an address. The workers end with the set they were spawned on.
 pub(super) struct Workers {
@@ -32,8 +33,9 @@ impl Workers {
         // The core has one probe and a few orders under way for a node, so these queues are short.
         let (probes, asked) = mpsc::unbounded_channel();
         let (orders, given) = mpsc::unbounded_channel();
-        tasks.spawn(probe(Prober::new(node.clone(), reach.clone()), asked, events.clone()));
-        tasks.spawn(obey(node, reach.clone(), given, events.clone()));
+        let aside = Aside::new(node.clone(), reach.clone());
+        tasks.spawn(probe(Prober::new(node.clone(), reach.clone(), aside.clone()), asked, events.clone()));
+        tasks.spawn(obey(Hand::new(node, reach.clone()), aside, reach.clone(), given, events.clone()));
         Workers { probes, orders }
     }
 
@@ -61,20 +63,20 @@ async fn probe(
 }
 
 async fn obey(
-    node: Arc<Node>,
+    mut hand: Hand,
+    aside: Aside,
     reach: Arc<Reach>,
     mut given: mpsc::UnboundedReceiver<Order>,
     events: mpsc::UnboundedSender<Event>,
 ) {
-    let mut hand = Hand::new(node.clone(), reach.clone());
-    let mut aside = JoinSet::new();
+    let mut beside = JoinSet::new();
     while let Some(order) = given.recv().await {
-        while aside.try_join_next().is_some() {}
+        while beside.try_join_next().is_some() {}
         let call = order.call;
         if hand::needs_no_owner(&order) {
-            let (node, reach, events) = (node.clone(), reach.clone(), events.clone());
-            aside.spawn(async move {
-                let done = hand::checkpoint(&node, &reach).await;
+            let (aside, events) = (aside.clone(), events.clone());
+            beside.spawn(async move {
+                let done = aside.checkpoint().await;
                 let _ = events.send(Event::NodeDone { call, done });
             });
             continue;
