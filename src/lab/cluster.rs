@@ -2,6 +2,7 @@
 
 mod setup;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,13 +12,15 @@ use super::ports::Port;
 use super::run_as::RunAs;
 use super::spawner::Spawner;
 use super::workdir::Workdir;
-use super::{Binaries, Error, psql, template};
+use super::{Binaries, Error, Host, psql, template};
 
 /// What kind of cluster to start. The default is a primary `a` with standbys `b` and `c`.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many servers, 1 to 26; the first is the primary. They are named `a`, `b`, `c`, ...
     pub nodes: usize,
+    /// Where each of them runs; those beyond run on this machine.
+    pub hosts: Vec<Host>,
     /// Lines for every `postgresql.conf`, after the lab's own.
     pub conf: Vec<String>,
     /// Lines for every `pg_hba.conf`, before the lab's own.
@@ -40,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             nodes: 3,
+            hosts: Vec::new(),
             conf: Vec::new(),
             hba: Vec::new(),
             tls: None,
@@ -78,7 +82,8 @@ pub struct Cluster {
     options: Options,
     binaries: Binaries,
     run_as: RunAs,
-    spawner: Spawner,
+    /// One a node.
+    spawners: Vec<Spawner>,
     // Last: its guard looks for servers still running.
     workdir: Workdir,
 }
@@ -99,6 +104,8 @@ impl Cluster {
         let names: Vec<String> = ('a'..='z').take(options.nodes.max(1)).map(String::from).collect();
         let ports = names.iter().map(|_| Port::reserve()).collect::<Result<_, _>>()?;
         let nodes = names.iter().map(|name| Node::new(name, workdir.path()));
+        let hosts = options.hosts.iter().cloned().chain(std::iter::repeat(Host::default()));
+        let spawners = hosts.take(names.len()).map(|host| Spawner::on(&host)).collect();
         let cluster = Cluster {
             nodes: nodes.map(Mutex::new).collect(),
             ports,
@@ -107,7 +114,7 @@ impl Cluster {
             options,
             binaries,
             run_as,
-            spawner: Spawner::new(),
+            spawners,
             workdir,
         };
         cluster.prepare()?;
@@ -122,7 +129,7 @@ impl Cluster {
     pub fn start_node(&self, node: &str) -> Result<(), Error> {
         self.write_settings(node)?;
         let mut server = self.node(node)?;
-        server.spawn(&self.binaries, self.run_as, &self.spawner, self.shutdown().signal())?;
+        server.spawn(&self.binaries, self.run_as, self.spawner(node)?, self.shutdown().signal())?;
         server.wait_ready()
     }
 
@@ -324,7 +331,13 @@ impl Cluster {
         Ok(self.node(node)?.is_standby())
     }
 
-    /// TCP port of one server, on 127.0.0.1; the same for the whole life of the cluster.
+    /// Where one server listens for TCP: its host's address.
+    pub fn address(&self, node: &str) -> Result<Ipv4Addr, Error> {
+        let host = self.options.hosts.get(self.index(node)?);
+        Ok(host.map_or(Ipv4Addr::LOCALHOST, Host::address))
+    }
+
+    /// TCP port of one server; the same for the whole life of the cluster.
     pub fn port(&self, node: &str) -> Result<u16, Error> {
         Ok(self.ports[self.index(node)?].number())
     }
@@ -336,8 +349,8 @@ impl Cluster {
 
     /// Connection string (keyword form) to one server over TCP. The lab's roles have their name as password.
     pub fn conninfo_as(&self, node: &str, user: &str, database: &str) -> Result<String, Error> {
-        let port = self.port(node)?;
-        Ok(format!("host=127.0.0.1 port={port} user={user} password={user} dbname={database}"))
+        let (address, port) = (self.address(node)?, self.port(node)?);
+        Ok(format!("host={address} port={port} user={user} password={user} dbname={database}"))
     }
 
     /// Directory of the servers' Unix sockets (`.s.PGSQL.PORT`).
@@ -402,6 +415,10 @@ impl Cluster {
 
     fn node(&self, name: &str) -> Result<MutexGuard<'_, Node>, Error> {
         Ok(lock(&self.nodes[self.index(name)?]))
+    }
+
+    fn spawner(&self, node: &str) -> Result<&Spawner, Error> {
+        Ok(&self.spawners[self.index(node)?])
     }
 
     fn index(&self, name: &str) -> Result<usize, Error> {

@@ -86,6 +86,9 @@ pub enum Error {
         /// What is the matter with it.
         reason: String,
     },
+    /// A network of its own could not be made.
+    #[error("no network namespace: {0}. It takes root.")]
+    Namespace(String),
     /// No free port was found.
     #[error("no free port between {low} and {high}")]
     NoPort {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,25 +10,27 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::Error;
 use super::error::tail;
 use super::ports::Port;
 use super::run_as::RunAs;
 use super::spawner::{self, Spawner};
 use super::workdir::Workdir;
+use super::{Error, Host};
 
 /// What kind of etcd to start. The default is one member, without TLS.
 #[derive(Clone, Debug)]
 pub struct EtcdOptions {
     /// How many members; they are named `m0`, `m1`, ...
     pub members: usize,
+    /// Where all of them run.
+    pub host: Host,
     /// Certificates, when clients shall speak TLS. Members talk to each other without.
     pub tls: Option<EtcdTls>,
 }
 
 impl Default for EtcdOptions {
     fn default() -> Self {
-        EtcdOptions { members: 1, tls: None }
+        EtcdOptions { members: 1, host: Host::default(), tls: None }
     }
 }
 
@@ -58,6 +60,7 @@ pub struct Etcd {
 struct Member {
     name: String,
     directory: PathBuf,
+    address: Ipv4Addr,
     client: Port,
     peer: Port,
     /// Where `/health` and `/metrics` are, without TLS whatever clients use.
@@ -88,9 +91,11 @@ impl Etcd {
         let run_as = RunAs::choose();
         super::reap_stale();
         let workdir = Workdir::temporary(run_as)?;
-        let members = (0..options.members.max(1)).map(|nth| Member::new(nth, workdir.path()));
+        let address = options.host.address();
+        let members = (0..options.members.max(1)).map(|nth| Member::new(nth, address, workdir.path()));
         let members = members.map(|member| member.map(Mutex::new)).collect::<Result<_, _>>()?;
-        let etcd = Etcd { members, options, programs, run_as, spawner: Spawner::new(), workdir };
+        let spawner = Spawner::on(&options.host);
+        let etcd = Etcd { members, options, programs, run_as, spawner, workdir };
         etcd.write_certificates()?;
         for index in 0..etcd.members.len() {
             etcd.spawn(index)?;
@@ -226,7 +231,7 @@ impl Etcd {
     /// Returns where clients of a member connect, as an URL.
     pub fn endpoint(&self, index: usize) -> String {
         let scheme = if self.options.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.member(index).client.number())
+        format!("{scheme}://{}:{}", self.options.host.address(), self.member(index).client.number())
     }
 
     fn signal(&self, index: usize, signal: Signal) {
@@ -244,7 +249,7 @@ impl Etcd {
         let log = log.map_err(Error::file("cannot open", member.log()))?;
         let again = log.try_clone().map_err(Error::file("cannot open", member.log()))?;
         let peer = member.peer_url();
-        let metrics = format!("http://127.0.0.1:{}", member.metrics.number());
+        let metrics = format!("http://{}:{}", member.address, member.metrics.number());
         let mut command = Command::new(&self.programs.etcd);
         command.args(["--name", &member.name, "--initial-cluster", &all, "--initial-cluster-state", "new"]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
@@ -300,11 +305,12 @@ impl Drop for Etcd {
 }
 
 impl Member {
-    fn new(nth: usize, directory: &Path) -> Result<Member, Error> {
+    fn new(nth: usize, address: Ipv4Addr, directory: &Path) -> Result<Member, Error> {
         let name = format!("m{nth}");
         Ok(Member {
             directory: directory.join(&name),
             name,
+            address,
             client: Port::reserve()?,
             peer: Port::reserve()?,
             metrics: Port::reserve()?,
@@ -313,7 +319,7 @@ impl Member {
     }
 
     fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer.number())
+        format!("http://{}:{}", self.address, self.peer.number())
     }
 
     fn log(&self) -> PathBuf {
@@ -327,7 +333,7 @@ impl Member {
     /// What the member says at `path`; nothing when it does not answer.
     fn http(&self, path: &str) -> String {
         let ask = || {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.metrics.number()))?;
+            let mut stream = TcpStream::connect((self.address, self.metrics.number()))?;
             stream.set_read_timeout(Some(Duration::from_millis(500)))?;
             write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();

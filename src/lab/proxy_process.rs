@@ -1,7 +1,7 @@
 //! A `bellwether proxy` in front of a lab cluster, as a child process.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,15 @@ use super::error::tail;
 use super::ports::Port;
 use super::run_as::RunAs;
 use super::spawner::{self, Spawner};
-use super::{Cluster, Error, proxy_view, template};
+use super::{Cluster, Error, Host, proxy_view, template};
 
 /// How to start the proxy.
 #[derive(Clone, Debug)]
 pub struct ProxyOptions {
     /// The `bellwether` program: `env!("CARGO_BIN_EXE_bellwether")` in tests, the running one in the demo.
     pub binary: PathBuf,
+    /// Where it runs.
+    pub host: Host,
     /// The port wished for the endpoint; another free one is taken when someone has it.
     pub port: Option<u16>,
     /// The port wished for HTTP, likewise.
@@ -42,6 +44,7 @@ impl ProxyOptions {
     pub fn new(binary: impl Into<PathBuf>) -> ProxyOptions {
         ProxyOptions {
             binary: binary.into(),
+            host: Host::default(),
             port: None,
             http_port: None,
             unix_socket: None,
@@ -83,7 +86,9 @@ impl ProxyProcess {
         let port = wished_or_any(options.port)?;
         let http_port = wished_or_any(options.http_port)?;
         let socket = options.unix_socket.as_deref();
-        let base = base_settings(cluster, port.number(), http_port.number(), socket, options.nodes)?;
+        let at = |port: &Port| SocketAddr::from((options.host.address(), port.number()));
+        let base = base_settings(cluster, at(&port), at(&http_port), socket, options.nodes)?;
+        let spawner = Spawner::on(&options.host);
         let mut proxy = ProxyProcess {
             child: None,
             port,
@@ -93,7 +98,7 @@ impl ProxyProcess {
             config: cluster.directory().join(format!("proxy-{nth}.toml")),
             log: cluster.directory().join(format!("proxy-{nth}.log")),
             run_as: RunAs::choose(),
-            spawner: Spawner::new(),
+            spawner,
         };
         proxy.run()?;
         Ok(proxy)
@@ -182,29 +187,35 @@ impl ProxyProcess {
         }
     }
 
-    /// The endpoint's port on 127.0.0.1.
+    /// The address it listens at: its host's.
+    pub fn address(&self) -> Ipv4Addr {
+        self.options.host.address()
+    }
+
+    /// The endpoint's port.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
     /// The endpoint as a `postgres://` URL for user and database `demo`.
     pub fn endpoint(&self) -> String {
-        format!("postgres://demo:demo@127.0.0.1:{}/demo", self.port())
+        format!("postgres://demo:demo@{}:{}/demo", self.address(), self.port())
     }
 
     /// The endpoint in keyword form for one of the lab's users (password equal to the name).
     pub fn conninfo_as(&self, user: &str, database: &str) -> String {
-        format!("host=127.0.0.1 port={} user={user} password={user} dbname={database}", self.port())
+        let (address, port) = (self.address(), self.port());
+        format!("host={address} port={port} user={user} password={user} dbname={database}")
     }
 
-    /// Port of the proxy's HTTP interface on 127.0.0.1.
+    /// Port of the proxy's HTTP interface.
     pub fn http_port(&self) -> u16 {
         self.http_port.number()
     }
 
     /// Base URL of the proxy's HTTP interface.
     pub fn http(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http_port())
+        format!("http://{}:{}", self.address(), self.http_port())
     }
 
     /// Process id while it runs.
@@ -245,7 +256,7 @@ impl ProxyProcess {
     }
 
     fn wait_listening(&mut self) -> Result<(), Error> {
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port()));
+        let address = SocketAddr::from((self.address(), self.port()));
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect_timeout(&address, PATIENCE).is_err() {
             self.still_alive()?;
@@ -296,22 +307,23 @@ fn wished_or_any(wished: Option<u16>) -> Result<Port, Error> {
 
 fn base_settings(
     cluster: &Cluster,
-    port: u16,
-    http_port: u16,
+    endpoint: SocketAddr,
+    http: SocketAddr,
     socket: Option<&Path>,
     nodes: usize,
 ) -> Result<Vec<(String, String)>, Error> {
     let socket = socket.map(|path| format!("unix:{}", path.display()));
-    let listen: Vec<String> = [format!("127.0.0.1:{port}")].into_iter().chain(socket).collect();
+    let listen: Vec<String> = [endpoint.to_string()].into_iter().chain(socket).collect();
     let mut base = vec![
         ("listen".to_owned(), format!("{listen:?}")),
-        ("http.listen".to_owned(), format!("\"127.0.0.1:{http_port}\"")),
+        ("http.listen".to_owned(), format!("\"{http}\"")),
         ("cluster.user".to_owned(), "\"bellwether\"".to_owned()),
         ("cluster.password".to_owned(), "\"bellwether\"".to_owned()),
         ("cluster.database".to_owned(), "\"postgres\"".to_owned()),
     ];
     for name in cluster.names().iter().take(nodes) {
-        base.push((format!("nodes.{name}"), format!("\"postgres://127.0.0.1:{}\"", cluster.port(name)?)));
+        let (address, port) = (cluster.address(name)?, cluster.port(name)?);
+        base.push((format!("nodes.{name}"), format!("\"postgres://{address}:{port}\"")));
     }
     Ok(base)
 }

@@ -1,6 +1,7 @@
 //! The texts of a lab server's `postgresql.conf` and `pg_hba.conf`, and the roles every lab has.
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 /// Roles, passwords and the database of a lab, run once when a template is made.
@@ -31,10 +32,11 @@ GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, restore_com
 /// What distinguishes one server's configuration from the next.
 pub(super) struct ServerConf<'a> {
     pub(super) name: &'a str,
+    pub(super) address: Ipv4Addr,
     pub(super) port: u16,
     pub(super) socket_directory: &'a Path,
-    /// Port of the server this one streams from when it is a standby.
-    pub(super) follows: Option<u16>,
+    /// Where the server listens that this one streams from when it is a standby.
+    pub(super) follows: Option<(Ipv4Addr, u16)>,
     /// Whether it does so over a slot of its own name there.
     pub(super) slot: bool,
     /// Whether `server.crt` and `server.key` lie in the data directory.
@@ -51,12 +53,13 @@ impl ServerConf<'_> {
     pub(super) fn render(&self) -> String {
         let mut text = String::from(COMMON);
         let _ = writeln!(text, "cluster_name = '{}'", self.name);
+        let _ = writeln!(text, "listen_addresses = '{}'", self.address);
         let _ = writeln!(text, "port = {}", self.port);
         let _ = writeln!(text, "unix_socket_directories = '{}'", self.socket_directory.display());
-        if let Some(port) = self.follows {
+        if let Some((address, port)) = self.follows {
             let _ = writeln!(
                 text,
-                "primary_conninfo = 'host=127.0.0.1 port={port} user=replicator password=replicator \
+                "primary_conninfo = 'host={address} port={port} user=replicator password=replicator \
                  application_name={}'",
                 self.name
             );
@@ -89,7 +92,6 @@ pub(super) fn host_rules(extra: &[String]) -> String {
 }
 
 const COMMON: &str = "# Written by the lab at every start.
-listen_addresses = '127.0.0.1'
 max_connections = 150
 superuser_reserved_connections = 5
 shared_buffers = 16MB
@@ -119,8 +121,8 @@ log_timezone = 'UTC'
 const HOST_RULES: &str = "local all         postgres              trust
 local all         all                   scram-sha-256
 local replication all                   scram-sha-256
-host  all         all      127.0.0.1/32 scram-sha-256
-host  replication all      127.0.0.1/32 scram-sha-256
+host  all         all      samenet      scram-sha-256
+host  replication all      samenet      scram-sha-256
 ";
 
 #[cfg(test)]
@@ -132,9 +134,10 @@ mod tests {
         let extra = ["max_connections = 7".to_owned()];
         let conf = ServerConf {
             name: "b",
+            address: Ipv4Addr::LOCALHOST,
             port: 15_001,
             socket_directory: Path::new("/tmp/x"),
-            follows: Some(15_000),
+            follows: Some((Ipv4Addr::LOCALHOST, 15_000)),
             slot: true,
             tls: false,
             client_ca: false,

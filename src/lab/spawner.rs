@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
-use super::Error;
+use super::{Error, Host};
 
 /// A thread that forks on behalf of a lab and lives as long as it.
 ///
@@ -23,15 +23,21 @@ pub(super) struct Spawner {
 type Order = (Command, Sender<io::Result<Child>>);
 
 impl Spawner {
-    pub(super) fn new() -> Spawner {
+    /// What it starts runs on `host`.
+    pub(super) fn on(host: &Host) -> Spawner {
         let (orders, inbox) = channel::<Order>();
+        let host = host.clone();
         let thread = std::thread::Builder::new()
             .name("lab-spawner".to_owned())
             .spawn(move || {
+                let entered = host.enter();
                 for (mut command, reply) in inbox {
                     // A caller that went away takes its child with it: dropping the handle leaves it running
                     // only until this thread ends.
-                    let _ = reply.send(command.spawn());
+                    let _ = reply.send(match &entered {
+                        Ok(()) => command.spawn(),
+                        Err(error) => Err(io::Error::other(error.to_string())),
+                    });
                 }
             })
             .expect("the process can start one more thread");

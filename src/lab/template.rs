@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -95,6 +96,7 @@ fn make(
     // It listens on a socket in its own directory only: no port is needed for so short a life.
     let conf = ServerConf {
         name: "template",
+        address: Ipv4Addr::LOCALHOST,
         port: 5432,
         socket_directory: data,
         follows: None,

@@ -10,7 +10,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 pub fn done(world: &World, arguments: &[&str]) -> String {
-    let output = world.run(arguments);
+    let output = world.run(0, arguments);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}\n{}", world.evidence());
     text(&output.stdout)
@@ -30,9 +30,9 @@ fn the_lead_moves_and_the_old_primary_comes_back() {
         planned.starts_with("Plan (nothing has been done yet)\n") && planned.contains("b is promoted"),
         "{planned}"
     );
-    let itself = world.run(&["switchover", "--to", "a", "--yes"]);
+    let itself = world.run(0, &["switchover", "--to", "a", "--yes"]);
     assert_eq!(itself.status.code(), Some(2), "{}", text(&itself.stderr));
-    let nobody = world.run(&["switchover", "--to", "x", "--yes"]);
+    let nobody = world.run(0, &["switchover", "--to", "x", "--yes"]);
     assert_eq!(nobody.status.code(), Some(2), "{}", text(&nobody.stderr));
 
     done(&world, &["switchover", "--to", "b", "--yes", "--reason", "a new disk"]);
@@ -49,7 +49,7 @@ fn the_lead_moves_and_the_old_primary_comes_back() {
     // The old primary still runs, fenced. The login that leads has no rights to rewind by; then it has.
     let data = world.cluster.data_directory("a").expect("it is there");
     let rejoin = ["rejoin", "a", "--yes", "--no-start", "-D", data.to_str().expect("it is text")];
-    let poor = world.run(&rejoin);
+    let poor = world.run(0, &rejoin);
     assert_eq!(poor.status.code(), Some(2), "{}", text(&poor.stderr));
     assert!(text(&poor.stderr).contains("pg_ls_dir(text, boolean, boolean)"), "{}", text(&poor.stderr));
     let printed = setup_role();

@@ -5,6 +5,7 @@ mod coordinator;
 mod failover;
 mod lag;
 mod load;
+mod network;
 mod nodes;
 mod operators;
 mod rounds;

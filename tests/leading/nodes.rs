@@ -19,7 +19,7 @@ fn a_node_is_taken_in_set_and_taken_out_and_every_proxy_knows() {
     let url = format!("postgres://127.0.0.1:{}", world.cluster.port("d").expect("d is there"));
     both_read(&world, &["b", "c"]);
     for wrong in [vec!["node", "add", "d", "postgres://h1,h2"], vec!["node", "add", "b", &url]] {
-        let refused = world.run(&wrong);
+        let refused = world.run(0, &wrong);
         assert_eq!(refused.status.code(), Some(2), "{wrong:?}: {}", text(&refused.stderr));
     }
 
@@ -40,14 +40,14 @@ fn a_node_is_taken_in_set_and_taken_out_and_every_proxy_knows() {
         let explained = done(world, &["explain"]);
         explained.lines().any(|line| line.starts_with("d ") && line.contains("no_failover"))
     });
-    let unknown = world.run(&["node", "set", "d", "weight=3"]);
+    let unknown = world.run(0, &["node", "set", "d", "weight=3"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
     assert!(text(&unknown.stderr).contains("no_failover"), "{}", text(&unknown.stderr));
 
-    let leader = world.run(&["node", "remove", "a", "--yes"]);
+    let leader = world.run(0, &["node", "remove", "a", "--yes"]);
     assert_eq!(leader.status.code(), Some(5), "{}", text(&leader.stderr));
     assert!(text(&leader.stderr).contains("switch over first"), "{}", text(&leader.stderr));
-    let unasked = world.run(&["node", "remove", "d"]);
+    let unasked = world.run(0, &["node", "remove", "d"]);
     assert_eq!(unasked.status.code(), Some(2), "nobody can be asked: {}", text(&unasked.stderr));
 
     let removed = done(&world, &["node", "remove", "d", "--yes"]);

@@ -104,7 +104,7 @@ fn rounds() {
 
 fn measure(fault: &Fault, rounds: usize) -> Told {
     println!("{}: {}, {rounds} rounds", fault.name, fault.what);
-    let etcd = EtcdOptions { members: 3, tls: None };
+    let etcd = EtcdOptions { members: 3, ..EtcdOptions::default() };
     let world = World::as_it_comes(2, Options::default(), etcd, fault.settings);
     let mut told = Told::default();
     for nth in 1..=rounds {

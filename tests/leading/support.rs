@@ -9,14 +9,14 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use bellwether::lab::workload::{Report, Workload};
-use bellwether::lab::{Cluster, Etcd, EtcdOptions, Options, ProxyOptions, ProxyProcess};
+use bellwether::lab::{Cluster, Etcd, EtcdOptions, Host, Options, ProxyOptions, ProxyProcess};
 use serde_json::Value;
 
 /// The program under test.
 const BELLWETHER: &str = env!("CARGO_BIN_EXE_bellwether");
 
 /// A busy machine must not be taken for a fault.
-const PATIENT: &[&str] = &[
+pub const PATIENT: &[&str] = &[
     "store.timeout = \"1500ms\"",
     "leading.probe = \"400ms\"",
     "leading.permission = \"6s\"",
@@ -52,17 +52,22 @@ impl World {
         etcd: EtcdOptions,
         settings: &[&str],
     ) -> World {
-        World::build(named, proxies, options, etcd, &[PATIENT, settings].concat())
+        World::build(named, vec![Host::default(); proxies], options, etcd, &[PATIENT, settings].concat())
     }
 
     /// The same with the product's own durations, for stories about time.
     pub fn as_it_comes(proxies: usize, options: Options, etcd: EtcdOptions, settings: &[&str]) -> World {
-        World::build(usize::MAX, proxies, options, etcd, settings)
+        World::on(vec![Host::default(); proxies], options, etcd, settings)
+    }
+
+    /// The same with a proxy on each of `hosts`.
+    pub fn on(hosts: Vec<Host>, options: Options, etcd: EtcdOptions, settings: &[&str]) -> World {
+        World::build(usize::MAX, hosts, options, etcd, settings)
     }
 
     fn build(
         named: usize,
-        proxies: usize,
+        hosts: Vec<Host>,
         options: Options,
         etcd: EtcdOptions,
         settings: &[&str],
@@ -70,8 +75,9 @@ impl World {
         let etcd = Etcd::start(etcd).unwrap_or_else(|error| panic!("{error}"));
         let cluster = Cluster::start(options).unwrap_or_else(|error| panic!("{error}"));
         let mut world = World { proxies: Vec::new(), cluster, etcd };
-        for nth in 0..proxies {
-            world.add_proxy(nth, named, settings);
+        let proxies = hosts.len();
+        for (nth, host) in hosts.into_iter().enumerate() {
+            world.add_proxy(nth, host, named, settings);
         }
         world.until("the cluster is taken in", |world| {
             (0..proxies)
@@ -80,7 +86,7 @@ impl World {
         world
     }
 
-    fn add_proxy(&mut self, nth: usize, named: usize, settings: &[&str]) {
+    fn add_proxy(&mut self, nth: usize, host: Host, named: usize, settings: &[&str]) {
         let mut options = ProxyOptions::new(BELLWETHER)
             .with(&format!("etcd = {:?}", self.etcd.endpoints()))
             .with("cluster.user = \"coordinator\"")
@@ -91,6 +97,7 @@ impl World {
             .with("log.level = \"info,bellwether::coordinator=debug\"");
         options.nodes = named;
         options.settings.extend(settings.iter().map(ToString::to_string));
+        options.host = host;
         options.environment.push(("BELLWETHER_FAILPOINT".to_owned(), self.failpoint().display().to_string()));
         let proxy = ProxyProcess::start(&self.cluster, options).unwrap_or_else(|error| panic!("{error}"));
         self.proxies.push(proxy);
@@ -135,10 +142,10 @@ impl World {
         nodes.iter().filter_map(reads).collect()
     }
 
-    /// Runs the program with the first proxy's own configuration: its address, token and login.
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    /// Runs the program with a proxy's own configuration: its address, token and login.
+    pub fn run(&self, nth: usize, arguments: &[&str]) -> Output {
         let mut command = Command::new(BELLWETHER);
-        command.args(arguments).arg("-c").arg(self.proxies[0].config_file());
+        command.args(arguments).arg("-c").arg(self.proxies[nth].config_file());
         let names = std::env::vars_os().map(|(name, _)| name);
         for name in names.filter(|name| name.as_encoded_bytes().starts_with(b"BELLWETHER_")) {
             command.env_remove(name);
@@ -166,7 +173,8 @@ impl World {
 
     /// Asks a proxy over HTTP; POST brings the token along. Returns the status and the body.
     pub fn http(&self, nth: usize, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.proxies[nth].http_port())).ok()?;
+        let mut stream =
+            TcpStream::connect((self.proxies[nth].address(), self.proxies[nth].http_port())).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(90))).ok()?;
         let length = body.len();
         let head = format!(

@@ -47,7 +47,7 @@ impl Cluster {
         let lost = |name: &&String| **name != primary && self.node(name).is_ok_and(|node| !node.is_standby());
         let (rejoining, starting): (Vec<_>, Vec<_>) = self.names.iter().partition(lost);
         for name in &starting {
-            self.node(name)?.spawn(&self.binaries, self.run_as, &self.spawner, signal)?;
+            self.node(name)?.spawn(&self.binaries, self.run_as, self.spawner(name)?, signal)?;
         }
         for name in &starting {
             self.node(name)?.wait_ready()?;
@@ -69,9 +69,10 @@ impl Cluster {
         let tls = self.options.tls.as_ref();
         let conf = ServerConf {
             name: node,
+            address: self.address(node)?,
             port: self.port(node)?,
             socket_directory: &self.socket_directory(),
-            follows: (node != primary).then_some(self.port(primary)?),
+            follows: (node != primary).then_some((self.address(primary)?, self.port(primary)?)),
             slot: self.options.slots,
             tls: tls.is_some(),
             client_ca: tls.is_some_and(|tls| tls.client_ca.is_some()),
