@@ -73,6 +73,8 @@ impl World {
         settings: &[&str],
     ) -> World {
         let etcd = Etcd::start(etcd).unwrap_or_else(|error| panic!("{error}"));
+        // The proxies make slots; the lab's own are on the first primary only, and a node that comes back would wait there.
+        let options = Options { slots: false, ..options };
         let cluster = Cluster::start(options).unwrap_or_else(|error| panic!("{error}"));
         let mut world = World { proxies: Vec::new(), cluster, etcd };
         let proxies = hosts.len();
