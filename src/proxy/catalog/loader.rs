@@ -24,6 +24,9 @@ const REST: u32 = 4;
 /// A catalog that could not be checked for so many periods counts as out of date.
 const PERIODS_UNCHECKED: u32 = 3;
 
+/// How long a catalog that nobody uses is kept: who connects for each statement alone finds it there, with what was learned.
+const KEPT_UNUSED: Duration = Duration::from_secs(60);
+
 /// Loads the catalog, and again whenever it may have changed; ends when nobody uses it.
 pub(super) async fn run(catalog: Arc<DatabaseCatalog>, shared: Arc<Shared>, home: Home) {
     let mut changes = shared.topology.changes.clone();
@@ -36,6 +39,7 @@ pub(super) async fn run(catalog: Arc<DatabaseCatalog>, shared: Arc<Shared>, home
         checked_at: Instant::now(),
         reachable: true,
         distrust: None,
+        unused_since: None,
     };
     loop {
         let began = Instant::now();
@@ -47,7 +51,7 @@ pub(super) async fn run(catalog: Arc<DatabaseCatalog>, shared: Arc<Shared>, home
             }
         };
         loader.catalog.tried.send_replace(true);
-        if loader.shared.catalogs.forget_unused(&loader.catalog) {
+        if loader.is_forgotten() {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -73,9 +77,18 @@ struct Loader {
     /// Whether the last try went well; the log tells of changes only.
     reachable: bool,
     distrust: Option<NeedsPrimary>,
+    unused_since: Option<Instant>,
 }
 
 impl Loader {
+    /// Tells whether nobody has used the catalog for so long that it is gone.
+    fn is_forgotten(&mut self) -> bool {
+        let unused = self.shared.catalogs.is_unused(&self.catalog);
+        self.unused_since = unused.then(|| self.unused_since.unwrap_or_else(Instant::now));
+        let long = self.unused_since.is_some_and(|since| since.elapsed() >= KEPT_UNUSED);
+        long && self.shared.catalogs.forget_unused(&self.catalog)
+    }
+
     /// Sees whether what is loaded still holds, and loads it if not.
     async fn refresh(&mut self) -> Result<(), String> {
         // What commits from here on may be missing from what is read, and makes it out of date.

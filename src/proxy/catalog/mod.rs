@@ -127,11 +127,17 @@ impl Catalogs {
         }
     }
 
+    /// Tells whether only its loader still has a catalog.
+    fn is_unused(&self, catalog: &Arc<DatabaseCatalog>) -> bool {
+        // One is the map's, one the loader's.
+        Arc::strong_count(catalog) <= 2
+    }
+
     /// Forgets a catalog that only its loader still has; tells whether it did.
     fn forget_unused(&self, catalog: &Arc<DatabaseCatalog>) -> bool {
+        // Under the lock nobody else is given it.
         let mut by_database = self.lock();
-        // One is the map's, one the loader's. More are made only under the lock.
-        let unused = Arc::strong_count(catalog) <= 2;
+        let unused = self.is_unused(catalog);
         if unused {
             by_database.remove(&catalog.name);
         }
