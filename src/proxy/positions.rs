@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
@@ -65,12 +65,27 @@ pub(super) struct Station {
     is_down: AtomicBool,
     /// A session waited in vain for the node to show this position.
     stalled: AtomicU64,
-    samples: Mutex<VecDeque<Sample>>,
+    samples: Mutex<Samples>,
+}
+
+/// What one node answered.
+#[derive(Default)]
+struct Samples {
+    /// The last [`KEPT`].
+    recent: VecDeque<Sample>,
+    /// Of a primary, those before: the longer ago, the further apart. Each one reaches twice as far back as the one before.
+    trail: [VecDeque<Sample>; STRETCHES],
 }
 
 /// Samples kept of a node: about a second of them under the greatest demand. Who comes later takes the oldest one, which
 /// a healthy standby shows.
 const KEPT: usize = 1024;
+
+/// How far a trail goes back: 64 places in steps of 64 ms, which is 4 s, and so on to 4 h. What is known of how old
+/// something is, is too much by a step at most.
+const STRETCHES: usize = 13;
+const PLACES: usize = 64;
+const FIRST_STEP: Duration = Duration::from_millis(64);
 
 impl Positions {
     /// Makes room for so many nodes.
@@ -120,7 +135,7 @@ impl Positions {
 
     /// Returns the newest sample of `node`.
     pub fn latest(&self, node: NodeId) -> Option<Sample> {
-        self.station(node)?.samples().back().copied()
+        self.station(node)?.samples().recent.back().copied()
     }
 
     /// Returns where the primary stood after the session used it, if that is known.
@@ -138,18 +153,14 @@ impl Positions {
         let (Some(sample), Some(primary)) = (self.latest(standby), self.station(primary)) else {
             return false;
         };
-        bounds.allow(&sample, primary.samples().iter().rev().filter(|sample| sample.is_primary), now)
+        bounds.allow(&sample, primary.samples().newest_first().filter(|sample| sample.is_primary), now)
     }
 
     /// Takes a sample in, and tells who waits.
     pub fn add(&self, node: NodeId, sample: Sample) {
         if let Some(station) = self.station(node) {
             station.is_down.store(false, Ordering::Relaxed);
-            let mut samples = station.samples();
-            if samples.len() == KEPT {
-                samples.pop_front();
-            }
-            samples.push_back(sample);
+            station.samples().add(sample);
         }
         self.changed.notify_waiters();
     }
@@ -237,13 +248,40 @@ impl Station {
 
     fn first(&self, ticket: &Ticket, answers: impl Fn(&Ticket, &Sample) -> bool) -> Option<Sample> {
         let samples = self.samples();
-        let from = samples.partition_point(|sample| sample.asked_at <= ticket.after);
-        samples.range(from..).find(|sample| answers(ticket, sample)).copied()
+        let from = samples.recent.partition_point(|sample| sample.asked_at <= ticket.after);
+        samples.recent.range(from..).find(|sample| answers(ticket, sample)).copied()
     }
 
-    fn samples(&self) -> MutexGuard<'_, VecDeque<Sample>> {
+    fn samples(&self) -> MutexGuard<'_, Samples> {
         self.samples.lock().expect("no panic happens under this lock")
     }
+}
+
+impl Samples {
+    fn add(&mut self, sample: Sample) {
+        push(&mut self.recent, KEPT, sample);
+        let mut step = FIRST_STEP;
+        for stretch in self.trail.iter_mut().filter(|_| sample.is_primary) {
+            let since = |last: &Sample| sample.asked_at.saturating_duration_since(last.asked_at);
+            if stretch.back().is_none_or(|last| since(last) >= step) {
+                push(stretch, PLACES, sample);
+            }
+            step *= 2;
+        }
+    }
+
+    /// Those of a stretch that reach into the one before come again, which does no harm to who looks for the first.
+    fn newest_first(&self) -> impl Iterator<Item = &Sample> {
+        let trail = self.trail.iter().flat_map(|stretch| stretch.iter().rev());
+        self.recent.iter().rev().chain(trail)
+    }
+}
+
+fn push(samples: &mut VecDeque<Sample>, most: usize, sample: Sample) {
+    if samples.len() == most {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
 }
 
 #[cfg(test)]
@@ -278,6 +316,26 @@ mod tests {
         assert_eq!(at(0), Some(2000 - KEPT as u64), "the oldest that is left is not too low");
         assert_eq!(positions.latest(A).map(|sample| sample.at), Some(token(1999)));
         assert_eq!((positions.latest(B), positions.latest(NodeId(2))), (None, None));
+    }
+
+    #[test]
+    fn what_a_standby_lacks_is_dated_however_often_the_primary_is_asked() {
+        let (positions, base) = (Positions::new(2), Instant::now());
+        // For an hour, every 4 ms.
+        let hour = 900_000u32;
+        for n in 0..=hour {
+            positions.add(A, sample(base + MS * 4 * n, true, u64::from(n)));
+        }
+        let now = base + MS * 4 * hour;
+        let allows = |behind: u32, ms: u32| {
+            positions.add(B, sample(now, false, u64::from(hour - behind)));
+            positions.allows(&Bounds { bytes: u64::MAX, time: MS * ms }, B, A, now)
+        };
+        // Behind by 2, 10, 60 and 1800 seconds, known to a sixty-fourth and more of that.
+        for seconds in [2, 10, 60, 1800] {
+            let (behind, ms) = (seconds * 250, seconds * 1000);
+            assert!(!allows(behind, ms - 1) && allows(behind, ms + ms / 16 + 64), "{seconds}");
+        }
     }
 
     #[tokio::test]
