@@ -8,14 +8,15 @@ use std::time::Instant;
 use bellwether::sql::facts::{Function, Kind, Relation};
 use bellwether::sql::{Catalog, Classifier, Facts, Lists, SearchPath};
 
-const ROUNDS: usize = 20;
-const TEXTS: usize = 1000;
+const ROUNDS: usize = 200;
+const TEXTS: usize = 100;
 
 /// Makes the text of this number.
 type MakeText = fn(usize) -> String;
 
 fn main() {
-    let texts: [(&str, MakeText); 3] = [
+    let texts: [(&str, MakeText); 4] = [
+        ("simple", |n| format!("SELECT {n}")),
         ("pgbench", |n| format!("SELECT abalance FROM t{} WHERE aid = {n};", n % 1000)),
         ("join", |n| {
             format!(
