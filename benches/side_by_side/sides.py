@@ -159,7 +159,7 @@ class Bellwether(Side):
         super().__init__(lab, directory, pool)
         self.binary, self.port, self.workers = binary, free_port(), workers
         if workers:
-            self.name = f"Bellwether/{workers}"
+            self.name = f"Bellwether-{workers}"
         self.version = run(binary, "--version").split()[1]
 
     def start(self):
