@@ -21,6 +21,10 @@ use bellwether::config::{self, LogFormat};
 use bellwether::telemetry::logging;
 use bellwether::{cli, lab};
 
+/// Clients come and go by the thousand: what they held goes back to the system, which the C library's allocator keeps.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let env = environment();
     let cli = match args::read(std::env::args_os()) {

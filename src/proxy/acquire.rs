@@ -49,25 +49,24 @@ impl ClientTask {
             if placed.is_none() || leader.is_err() {
                 hold.get_or_insert_with(|| self.worker.metrics.hold());
             }
-            let waited = match &placed {
-                // Nothing may go there now, though it is the primary.
-                Some(_) if leader.is_err() => self.wait_for_server(None, began).await?,
-                Some(placed) => {
-                    let pool = self.pool(placed.node);
-                    match self.where_it_wrote(&pool, need).or_else(|| pool.try_checkout(self.worker.home)) {
-                        Some(server) => Waited::Server(Ok(server)),
-                        None => {
-                            let patience = if is_primary { Patience::Wait } else { Patience::FailFast };
-                            self.wait_for_server(Some((&pool, patience)), began).await?
-                        }
-                    }
+            // Nothing may go to a primary that has no leave, though it is there.
+            let pool = placed.as_ref().filter(|_| leader.is_ok()).map(|placed| self.pool(placed.node));
+            let server = pool.as_ref().and_then(|pool| {
+                self.where_it_wrote(pool, need).or_else(|| pool.try_checkout(self.worker.home))
+            });
+            let waited = match server {
+                Some(server) => Waited::Server(Ok(server)),
+                None => {
+                    let patience = if is_primary { Patience::Wait } else { Patience::FailFast };
+                    let pool = pool.as_ref().map(|pool| (pool, patience));
+                    // Boxed, as what else is seldom waited for: idle clients should not keep room for it.
+                    Box::pin(self.wait_for_server(pool, began)).await?
                 }
-                None => self.wait_for_server(None, began).await?,
             };
             match waited {
                 Waited::Server(Ok(server)) if !self.trusts(&server, placed.as_ref()) => {
                     // It was opened after the node was asked; the answer to the next question holds for it.
-                    avoid = self.await_proof(&server, avoid, &mut search).await?;
+                    avoid = Box::pin(self.await_proof(&server, avoid, &mut search)).await?;
                     server.release();
                 }
                 Waited::Server(Ok(server)) if fits(&server, is_primary) => {

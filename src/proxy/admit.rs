@@ -88,7 +88,7 @@ impl ClientTask {
     ) -> Option<(Box<Server>, u64)> {
         let term = leader.lead.term;
         if server.verified != term {
-            if let Err(why) = verify(&mut server, leader).await {
+            if let Err(why) = Box::pin(verify(&mut server, leader)).await {
                 tracing::warn!(event = "primary.not_verified", node = server.node.0, term, "{why}");
                 server.close();
                 tokio::time::sleep(AFTER_A_STRANGER).await;

@@ -84,7 +84,7 @@ pub(super) struct Checkout {
 
 impl ClientTask {
     /// Serves the client until it leaves, then leaves its server clean.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         self.client.woken_by(&waker);
         let end = loop {
@@ -108,7 +108,7 @@ impl ClientTask {
         match self.frontend().await? {
             FrontendStep::NeedServer(need) => return self.acquire(need).await,
             FrontendStep::Ask(question) => {
-                return self.answer(question).await;
+                return Box::pin(self.answer(question)).await;
             }
             FrontendStep::Terminate => return Err(End::Gone),
             FrontendStep::Violation(error) => return Err(End::Told(error)),

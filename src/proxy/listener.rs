@@ -304,26 +304,26 @@ async fn pause_after(error: io::Error) {
 }
 
 fn welcome(incoming: Incoming, worker: &Arc<Worker>) {
-    tokio::spawn(serve_connection(incoming, worker.clone()));
+    tokio::spawn(serve_connection(Box::new(incoming), worker.clone()));
 }
 
-async fn serve_connection(incoming: Incoming, worker: Arc<Worker>) {
-    let metrics = worker.metrics.clone();
+async fn serve_connection(incoming: Box<Incoming>, worker: Arc<Worker>) {
+    let metrics = &worker.metrics;
     metrics.client_came(0);
-    // Boxed: a waiting client should not carry the handshake's memory for the rest of its life.
+    // All boxed: a waiting client should not carry the memory of its login, or of what it is not.
     let admitted = Box::pin(admit(incoming, &worker)).await;
     match admitted {
-        Ok(Ok(Admitted::Client(task, registered))) => {
+        Ok(Ok(Admitted::Client(mut task, registered))) => {
             metrics.logged_in();
             metrics.client_moved(0, 1);
             Box::pin(task.run()).await;
-            drop(registered);
+            drop((task, registered));
             metrics.client_left(1);
         }
         Ok(Ok(Admitted::Replication(pass_through, registered))) => {
             metrics.logged_in();
             metrics.client_moved(0, 1);
-            pass_through.run().await;
+            Box::pin(pass_through.run()).await;
             drop(registered);
             metrics.client_left(1);
         }
@@ -342,7 +342,10 @@ async fn serve_connection(incoming: Incoming, worker: Arc<Worker>) {
 }
 
 /// Takes a client in, within the limits for those who have not logged in.
-async fn admit(incoming: Incoming, worker: &Arc<Worker>) -> Result<Result<Admitted<'_>, Failure>, Refused> {
+async fn admit(
+    incoming: Box<Incoming>,
+    worker: &Arc<Worker>,
+) -> Result<Result<Admitted<'_>, Failure>, Refused> {
     let (limit, most) = {
         let settings = worker.shared.settings.load();
         (settings.login_timeout, settings.max_logins)

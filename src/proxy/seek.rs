@@ -69,7 +69,7 @@ impl ClientTask {
         }
         // Only who waits listens: that takes a lock.
         match self.look(need, avoid, search) {
-            Found::Wait(_) => self.seek_patiently(need, avoid, search).await,
+            Found::Wait(_) => Box::pin(self.seek_patiently(need, avoid, search)).await,
             found => Ok(self.conclude(found, need, search)),
         }
     }
