@@ -21,6 +21,7 @@ mod leaks;
 mod logins;
 mod oracle;
 mod process;
+mod programs;
 mod psql;
 mod raw;
 mod raw_protocol;
