@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -39,10 +39,15 @@ pub const DRIVERS: &[Driver] = &[
     driver("perl_dbi", "Perl DBD::Pg", &["perl", "perl/with_dbd_pg.pl"]),
 ];
 
-const PYTHON: &str = "python/.venv/bin/python";
+pub const PYTHON: &str = "python/.venv/bin/python";
 
 /// How long all checks of one driver may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Where the programs are.
+pub fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers")
+}
 
 const fn driver(key: &'static str, name: &'static str, command: &'static [&'static str]) -> Driver {
     Driver { key, name, command }
@@ -51,7 +56,7 @@ const fn driver(key: &'static str, name: &'static str, command: &'static [&'stat
 impl Driver {
     /// Runs its program to the end against `place` and returns what it told.
     pub fn run(&self, place: &Place) -> Run {
-        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers");
+        let home = home();
         let program = match self.command[0].contains('/') {
             true => home.join(self.command[0]),
             false => self.command[0].into(),

@@ -8,7 +8,11 @@ mod bench;
 mod certificates;
 mod driver;
 mod outcome;
+mod pools;
 mod table;
+#[allow(dead_code)] // It belongs to the tests of leading.
+#[path = "../leading/support.rs"]
+mod world;
 
 use bench::Bench;
 use driver::{DRIVERS, Driver};

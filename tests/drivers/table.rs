@@ -64,4 +64,7 @@ and *n/a* that the driver has no call for it. The last column counts what ran on
 was sent right behind, without waiting for the answer (postgres.js), and to the primary as long as the catalog is not read yet.
 
 `./dev drivers` repeats it, `./dev drivers pgx sqlx` some of it. The programs are in `tests/drivers`.
+Without names it also has the pools of SQLAlchemy (looks at a connection before it lends it), Django (persistent connections with
+health checks) and asyncpg (resets what comes back) at work while the lead moves, when no call may fail, and while the primary
+is killed, when only a transaction under way may, with 40001 or, at its COMMIT, 08007.
 ";
