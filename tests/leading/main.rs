@@ -3,8 +3,10 @@
 mod command_line;
 mod coordinator;
 mod failover;
+mod lacking;
 mod lag;
 mod load;
+mod moves;
 mod network;
 mod nodes;
 mod operators;

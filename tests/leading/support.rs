@@ -88,7 +88,8 @@ impl World {
         world
     }
 
-    fn add_proxy(&mut self, nth: usize, host: Host, named: usize, settings: &[&str]) {
+    /// Starts one more proxy; `world.proxies[nth]` from then on.
+    pub fn add_proxy(&mut self, nth: usize, host: Host, named: usize, settings: &[&str]) {
         let mut options = ProxyOptions::new(BELLWETHER)
             .with(&format!("etcd = {:?}", self.etcd.endpoints()))
             .with("cluster.user = \"coordinator\"")

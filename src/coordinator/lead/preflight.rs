@@ -74,7 +74,7 @@ async fn look(session: &Session) -> Result<Vec<Found>, Trouble> {
 
 /// What every version that can be led understands.
 const SETTINGS: &str = "\
-SELECT current_setting('server_version_num') AS version,
+SELECT current_setting('server_version_num') AS version, quote_ident(current_user) AS role,
   current_setting('wal_level') AS wal_level, current_setting('hot_standby') AS hot_standby,
   current_setting('max_wal_senders') AS max_wal_senders,
   current_setting('max_replication_slots') AS max_replication_slots,
@@ -94,34 +94,36 @@ SELECT bool_and(has_parameter_privilege(name, 'ALTER SYSTEM')) AS alter_system F
   'primary_conninfo', 'primary_slot_name', 'restore_command', 'synchronous_standby_names']) name";
 
 fn rights(row: &Row, alters: bool) -> Result<Vec<Found>, Trouble> {
-    let superuser = row.needed::<Flag>("superuser")?.0;
+    let (superuser, role) = (row.needed::<Flag>("superuser")?.0, row.text("role")?);
     let right = |column, what: &str, grant: &str| {
         let held = row.optional::<Flag>(column)?.is_some_and(|flag| flag.0);
         Ok::<_, Trouble>(Found {
             what: what.to_owned(),
             good: superuser || held,
-            fix: Some(grant.replace("ROLE", "the role in cluster.user")),
+            fix: Some(format!("{};", grant.replace("{role}", role))),
         })
     };
     Ok(vec![
-        right("monitor", "may see settings and statistics", "GRANT pg_monitor TO ROLE")?,
-        right("signal", "may end sessions", "GRANT pg_signal_backend TO ROLE")?,
-        right("promote", "may promote", "GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO ROLE")?,
-        right("reload", "may reload", "GRANT EXECUTE ON FUNCTION pg_reload_conf() TO ROLE")?,
-        right("replication", "may make slots", "give the role in cluster.user REPLICATION: ALTER ROLE ... REPLICATION")?,
+        right("monitor", "may see settings and statistics", "GRANT pg_monitor TO {role}")?,
+        right("signal", "may end sessions", "GRANT pg_signal_backend TO {role}")?,
+        right("promote", "may promote", "GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO {role}")?,
+        right("reload", "may reload", "GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {role}")?,
+        right("replication", "may make slots", "ALTER ROLE {role} REPLICATION")?,
         right(
             "read_file",
             "may read timeline histories",
-            "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO ROLE",
+            "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO {role}",
         )?,
         Found {
             what: "may set what standbys follow and commits wait for".to_owned(),
             good: superuser || alters,
-            fix: Some(
-                "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, restore_command, \
-                 synchronous_standby_names TO the role in cluster.user (before PostgreSQL 15: make it a superuser)"
-                    .to_owned(),
-            ),
+            fix: Some(match row.needed::<u32>("version")? {
+                150_000.. => format!(
+                    "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, restore_command, \
+                     synchronous_standby_names TO {role};"
+                ),
+                _ => format!("ALTER ROLE {role} SUPERUSER;"),
+            }),
         },
     ])
 }
@@ -129,8 +131,9 @@ fn rights(row: &Row, alters: bool) -> Result<Vec<Found>, Trouble> {
 fn settings(row: &Row) -> Result<Vec<Found>, Trouble> {
     let version: u32 = row.needed("version")?;
     let (senders, slots): (u32, u32) = (row.needed("max_wal_senders")?, row.needed("max_replication_slots")?);
-    let set =
-        |name: &str, value: &str| Some(format!("ALTER SYSTEM SET {name} = {value}; then restart the server"));
+    let set = |name: &str, value: &str| {
+        Some(format!("ALTER SYSTEM SET {name} = {value}; -- and restart the server"))
+    };
     let mut found = vec![
         Found { what: format!("PostgreSQL {}", version / 10_000), good: version >= 130_000, fix: None },
         Found {
@@ -167,7 +170,7 @@ fn settings(row: &Row) -> Result<Vec<Found>, Trouble> {
             what: format!("{name} = {millis} ms"),
             // Longer, and a connection that died silently keeps a standby from being counted on.
             good: (1..=LONGEST_TIMEOUT_MS).contains(&millis),
-            fix: Some(format!("ALTER SYSTEM SET {name} = '5s'; SELECT pg_reload_conf()")),
+            fix: Some(format!("ALTER SYSTEM SET {name} = '5s'; SELECT pg_reload_conf();")),
         });
     }
     Ok(found)
