@@ -76,7 +76,7 @@ const FAULTS: &[Fault] = &[
         what: "the leader of three members of etcd is killed (SIGKILL)",
         rounds: 20,
         settings: &[],
-        target: Duration::from_millis(500),
+        target: Duration::from_millis(2500),
         measured: Measured::Stall,
         errors: false,
     },
