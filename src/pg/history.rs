@@ -85,9 +85,15 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for (text, line) in
-            [("x", 1), ("1", 1), ("1 0", 1), ("\n2 0/1\n1 0/2", 3), ("4 0/1", 1), ("1 0/1\n1 0/1", 2), ("-1 0/1", 1)]
-        {
+        for (text, line) in [
+            ("x", 1),
+            ("1", 1),
+            ("1 0", 1),
+            ("\n2 0/1\n1 0/2", 3),
+            ("4 0/1", 1),
+            ("1 0/1\n1 0/1", 2),
+            ("-1 0/1", 1),
+        ] {
             assert_eq!(History::read(Timeline(4), text), Err(BadHistory { line }), "{text:?}");
         }
     }

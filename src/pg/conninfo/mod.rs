@@ -141,7 +141,9 @@ fn address(host: &str, port: Option<&str>, place: usize) -> Result<Address, Conn
         Some(digits) => match digits.parse::<u16>() {
             Ok(port) if port > 0 && digits.bytes().all(|b| b.is_ascii_digit()) => port,
             _ => {
-                return Err(ConnInfoError(format!("the port of host {place} is not a number from 1 to 65535")));
+                return Err(ConnInfoError(format!(
+                    "the port of host {place} is not a number from 1 to 65535"
+                )));
             }
         },
     };
