@@ -366,8 +366,11 @@ impl Coordinator {
         let (Some(epoch), Some(view)) = (self.epoch, &self.view) else { return };
         let term = view.term().map_or(0, |term| term.number);
         let Some(known) = self.nodes.get_mut(&node) else { return };
-        let unowned = !known.owned && !self.settings.mutated.is(super::Mutation::NodesNotOwned);
-        let command = if unowned { Command::Own } else { command };
+        let careless = self.settings.mutated.is(super::Mutation::NodesNotOwned);
+        let command = if known.owned || careless { command } else { Command::Own };
+        if careless && command == Command::Own {
+            return;
+        }
         if !known.is_ready(now, &command, RETRY) {
             return;
         }

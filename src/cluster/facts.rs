@@ -115,10 +115,12 @@ pub enum Upstream {
 
 impl Facts {
     /// Returns how far this node's data reaches: for a standby the greater of replayed and received, never the
-    /// received position alone.
+    /// received position alone. What is sent may end in the middle of a record; once nothing more comes and all there
+    /// is has been replayed, that rest is worth nothing: a promotion leaves before it, and others can follow.
     pub fn position(&self) -> Lsn {
         match &self.standing {
             Standing::Primary { flushed } => *flushed,
+            Standing::Standby(standby) if standby.idle && standby.receiver.is_none() => standby.replayed,
             Standing::Standby(standby) => {
                 standby.received.map_or(standby.replayed, |lsn| lsn.max(standby.replayed))
             }
@@ -154,6 +156,38 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_record_is_nothing_once_it_will_not_be_whole() {
+        let check = |receiver, idle, received, expected| {
+            let standby = Standby {
+                upstream: Upstream::DeadEnd { term: 2 },
+                receiver,
+                restores: false,
+                received: Some(Lsn(received)),
+                replayed: Lsn(1000),
+                idle,
+                replay_age: None,
+            };
+            let branch = crate::cluster::Branch { timeline: crate::pg::Timeline(1), forked_at: Lsn(0) };
+            let facts = Facts {
+                system_identifier: 1,
+                started: 1,
+                lineage: Lineage::new(vec![branch]).expect("one branch"),
+                standing: Standing::Standby(standby),
+                sync_names: SyncNames::Nobody,
+                slots: BTreeSet::new(),
+            };
+            assert_eq!(facts.position(), Lsn(expected), "{facts:?}");
+        };
+        let running = Some(Receiver { heard: Duration::ZERO });
+        check(running, true, 1100, 1100);
+        check(None, false, 1100, 1100);
+        check(None, true, 1100, 1000);
+        // After a restart.
+        check(None, true, 900, 1000);
+        check(None, false, 900, 1000);
+    }
 
     #[test]
     fn full_and_starting_servers_are_alive() {

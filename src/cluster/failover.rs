@@ -181,13 +181,23 @@ pub(super) fn heir(s: &Situation<'_>, operation: &Operation, candidate: &NodeNam
     let (k, strict) = s.strictness()?;
     let votes = |name: &&NodeName| {
         let counts = s.member(name).is_some_and(|member| !member.no_sync);
-        let there = election::standing(s, operation, name).is_ok_and(|facts| !facts.is_primary());
+        let there = election::standing(s, operation, name).is_ok_and(|facts| {
+            // A promotion asked for earlier may come through yet, and what such a node says it has is worth nothing
+            // then. One that streams has none before it.
+            !facts.is_primary() && (!operation.given_up.contains(*name) || streams(s, facts, candidate))
+        });
         *name != candidate && counts && there
     };
     let voters: std::collections::BTreeSet<NodeName> =
         s.members().map(|(name, _)| name).filter(votes).cloned().collect();
     let k = if strict { k } else { k.min(voters.len() as u32) };
     Some(Rule { voters, k })
+}
+
+/// Whether a standby streams from `candidate`, pointed there in this term.
+fn streams(s: &Situation<'_>, facts: &Facts, candidate: &NodeName) -> bool {
+    let pointed = |upstream: &Upstream| matches!(upstream, Upstream::Leader { node, term } if node == candidate && *term == s.term.number);
+    facts.standby().is_some_and(|standby| standby.receiver.is_some() && pointed(&standby.upstream))
 }
 
 /// A planned operation whose leader died is a failover from here on.

@@ -24,7 +24,7 @@ impl fmt::Display for Branch {
 
 /// All branches that lead to a node's data, oldest first, its own last. Never empty: read from
 /// `TIMELINE_HISTORY` and the current timeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lineage(Vec<Branch>);
 
 /// How a node's data relates to a branch that counts.

@@ -49,8 +49,6 @@ pub enum Mutation {
     SyncNamesAfterPromotion,
     /// C10: the term opens without a commit that went through the new rule.
     NoProbeCommit,
-    /// C10: the fork is not compared with the position required.
-    ForkIgnored,
     /// C11: another candidate is taken in the same term.
     SecondCandidateSameTerm,
     /// C12: the store is narrowed before PostgreSQL's setting is.
@@ -95,7 +93,6 @@ impl Mutation {
         Mutation::CandidateNotRecorded,
         Mutation::SyncNamesAfterPromotion,
         Mutation::NoProbeCommit,
-        Mutation::ForkIgnored,
         Mutation::SecondCandidateSameTerm,
         Mutation::NarrowBeforeWiden,
         Mutation::NoCatchUp,
@@ -109,7 +106,7 @@ impl Mutation {
 
 /// The bug a machine is given, if any. Exists in builds with debug assertions only: a release build has neither the
 /// field nor the branches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Mutated {
     #[cfg(debug_assertions)]
     bug: Option<Mutation>,

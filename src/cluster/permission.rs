@@ -26,7 +26,7 @@ use super::transaction::{CallId, Revision, Selector, Txn, TxnAnswer, View};
 use crate::topology::NodeName;
 
 /// One proxy's permission to talk to the primary.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Permission {
     me: ProxyName,
     incarnation: u64,
@@ -57,27 +57,27 @@ pub struct Permission {
 }
 
 /// The newest reading.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Seen {
     revision: Revision,
     term: Option<(Term, Revision)>,
     grant: Option<(Grant, Revision)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Granted {
     term: u64,
     until: Moment,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Wish {
     Grant,
     Ack { term: Revision, kind: AckKind },
     Goodbye,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Leaving {
     No,
     Asked,
@@ -183,7 +183,8 @@ impl Permission {
         if self.leaving == Leaving::Left {
             return None;
         }
-        earliest(Some(self.next_read), earliest(self.until(), self.predecessor_until))
+        let until = self.until().filter(|_| !self.is(Mutation::NoAckGate));
+        earliest(Some(self.next_read), earliest(until, self.predecessor_until))
     }
 
     /// A reading asked for at `asked`: what it does not say is no reason to believe the contrary, so a reading that

@@ -94,12 +94,11 @@ fn prove(
     facts: &Facts,
     mut plan: Plan,
 ) -> Plan {
-    let forked = match s.kinship(facts) {
-        Kinship::Descendant(at) => at,
-        _ if s.is(Mutation::ForkIgnored) => operation.required,
-        _ => return give_up(s, operation, candidate, "it is primary of another history"),
+    // A candidate that had not reached the leader's last branch yet leaves an earlier one; what counts is the same.
+    let (Kinship::Descendant(forked) | Kinship::Diverged(forked)) = s.kinship(facts) else {
+        return give_up(s, operation, candidate, "it is primary without a promotion");
     };
-    if forked < operation.required && !s.is(Mutation::ForkIgnored) {
+    if forked < operation.required {
         return give_up(s, operation, candidate, "it left the history before the position it had");
     }
     let rule = s.sync().heir.filter(|_| s.strictness().is_some());
@@ -257,11 +256,14 @@ fn give_up(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, why: 
     let mut given_up = operation.given_up.clone();
     given_up.insert(candidate.clone());
     let reason = format!("{}; {candidate} was given up: {why}", operation.reason);
+    // Who was asked for had its chance; waiting for it would be waiting for ever.
+    let wanted = operation.wanted.clone().filter(|wanted| wanted != candidate);
     let next = Operation {
         term: number,
         step: Step::Frozen,
         candidate: None,
         given_up,
+        wanted,
         reason,
         ..operation.clone()
     };

@@ -59,7 +59,7 @@ pub struct Beat {
 }
 
 /// Whether the proxies may talk to the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// They may.
     Open,
@@ -70,7 +70,7 @@ pub enum Phase {
 }
 
 /// Who leads. `number` never falls, and grows with each freeze.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Term {
     /// The number of the leadership.
     pub number: u64,
@@ -193,7 +193,7 @@ pub enum Durability {
 }
 
 /// A proxy that may hold permission.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grant {
     /// Which run of it.
     pub incarnation: u64,
@@ -202,7 +202,7 @@ pub struct Grant {
 }
 
 /// What a proxy acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AckKind {
     /// Nothing of it is under way in this held term.
     Held,

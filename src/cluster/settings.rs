@@ -9,7 +9,7 @@ use super::records::{Durability, Member};
 use crate::topology::NodeName;
 
 /// Durations of the protocol. [`check`](Self::check) holds what must be true between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timings {
     /// How long a permission lasts, from the moment the reading it rests on was asked for (V).
     pub permission: Duration,

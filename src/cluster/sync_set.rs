@@ -110,8 +110,9 @@ fn is_new(s: &Situation<'_>) -> bool {
 fn is_good(s: &Situation<'_>, name: &NodeName, present: &Rule) -> bool {
     let allowed = *name != s.term.leader && s.member(name).is_some_and(|member| !member.no_sync);
     let Some(known) = s.known(name).filter(|_| allowed) else { return false };
+    let suspect = known.last_facts().is_some_and(|facts| s.is_suspect(name, &facts.lineage));
     let level = known.level_at.is_some_and(|at| s.now.since(at) < s.timings().voter_stall);
-    level && (present.voters.contains(name) || follows(s, name, known))
+    level && !suspect && (present.voters.contains(name) || follows(s, name, known))
 }
 
 fn follows(s: &Situation<'_>, name: &NodeName, known: &Known) -> bool {

@@ -170,6 +170,21 @@ fn a_candidate_that_hangs_is_given_up_in_another_term() {
 }
 
 #[test]
+fn a_node_that_missed_the_last_promotion_may_lead() {
+    let mut world = World::running(3, 1, Durability::Async);
+    world.server("n3").lags = true;
+    world.server("n1").position.0 += 500;
+    world.run(1000);
+    world.kill("n1");
+    world.until("n2 leads", |world| world.is_open(2, "n2"));
+    world.run(1000);
+    world.kill("n2");
+    // It leaves the first timeline, before the second one did: within the limits, and nobody else is there.
+    world.until("n3 leads", |world| world.is_open(3, "n3"));
+    assert!(!world.said.iter().any(|line| line.contains("given up")), "{}", world.story());
+}
+
+#[test]
 fn commits_wait_for_a_follower_and_the_rule_follows_the_nodes() {
     let mut world = World::running(3, 1, SYNC);
     let both = |world: &World| matches!(&world.servers[&name("n1")].names, SyncNames::Any { k: 1, names } if names.len() == 2);

@@ -72,7 +72,7 @@ pub enum Action {
 }
 
 /// What clients may do with the primary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Gate {
     /// Nothing goes to it, nothing from it is delivered. What clients ask of it is held.
     Closed,
@@ -88,7 +88,7 @@ pub enum Gate {
 }
 
 /// Whom to talk to as the primary. A connection counts only once it was verified against this (rule P2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lead {
     /// The term.
     pub term: u64,
