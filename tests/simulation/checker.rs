@@ -28,7 +28,7 @@ pub struct Violation {
 pub struct Checker {
     pub violation: Option<Violation>,
     /// Commits that were acknowledged or read by a client under a synchronous rule: by branch, the furthest.
-    promised: BTreeMap<BranchId, u64>,
+    pub promised: BTreeMap<BranchId, u64>,
     /// The same under any rule.
     acknowledged: BTreeMap<BranchId, u64>,
     /// Commits acknowledged to sessions that go past the proxies.
@@ -39,7 +39,7 @@ pub struct Checker {
     delivered: Option<(u64, usize)>,
     /// The leader of each term that opened, and its branch.
     leaders: BTreeMap<u64, (usize, BranchId)>,
-    candidates: BTreeMap<u64, NodeName>,
+    pub candidates: BTreeMap<u64, NodeName>,
     term: u64,
     epoch: u64,
     /// When a client of each process last heard that its write is committed.
@@ -146,6 +146,7 @@ impl World {
             let text = format!("a commit at {end} of {branch:?} may be missed by {short}");
             return self.violate("S4", text);
         }
+        self.check_promises_of_candidate();
     }
 
     /// A promotion under a rule takes all but k-1 of its voters. So a commit is safe when k of them hold it; while
@@ -166,13 +167,13 @@ impl World {
     }
 
     /// Whether a server's disk holds what `branch` has up to `end`.
-    fn has(&self, node: usize, branch: BranchId, end: u64) -> bool {
+    pub fn has(&self, node: usize, branch: BranchId, end: u64) -> bool {
         let server = &self.servers[node];
         !server.mixed && self.wal.reach(server.place, branch).is_some_and(|reached| reached >= end)
     }
 
     /// Something was written to the store.
-    pub fn check_changes(&mut self, changes: &[Change]) {
+    pub fn check_changes(&mut self, by: usize, changes: &[Change]) {
         for change in changes {
             match (&change.key, change.record.as_deref()) {
                 (Key::Term, Some(Record::Term(term))) => self.check_term(term),
@@ -200,21 +201,11 @@ impl World {
                 }
                 (Key::Op, Some(Record::Operation(operation))) => {
                     self.coverage.operation(operation);
-                    self.check_candidate(operation);
+                    self.check_candidate(by, operation);
                 }
                 (Key::History(term), Some(Record::History(history))) => self.check_history(*term, history),
                 _ => {}
             }
-        }
-    }
-
-    /// C11: one candidate in a term. Another one needs another term.
-    fn check_candidate(&mut self, operation: &Operation) {
-        let Some(candidate) = &operation.candidate else { return };
-        let known = self.checker.candidates.entry(operation.term).or_insert_with(|| candidate.clone());
-        if known != candidate {
-            let text = format!("term {} has two candidates, {known} and {candidate}", operation.term);
-            self.violate("C11", text);
         }
     }
 
@@ -226,6 +217,9 @@ impl World {
         let Some(leader) = self.names.iter().position(|name| *name == term.leader) else {
             return self.violate("S3", format!("{} leads and is no node", term.leader));
         };
+        if term.phase == Phase::Frozen {
+            self.deafen();
+        }
         if term.phase != Phase::Open {
             return;
         }
@@ -427,6 +421,9 @@ impl World {
 
     /// S6: a data directory is about to be overwritten.
     pub fn check_wipe(&mut self, node: usize) {
+        if matches!(self.store.get(&Key::Op).as_deref(), Some(Record::Operation(op)) if op.accept_loss) {
+            return;
+        }
         let alone = self.checker.promised.iter().find(|(branch, end)| {
             self.has(node, **branch, **end)
                 && (0..self.servers.len()).all(|other| other == node || !self.has(other, **branch, **end))

@@ -25,7 +25,7 @@ impl Clock {
     /// Draws a clock whose rate is off by up to `most_ppm`, more often than not by nearly as much.
     pub fn draw(random: &mut Random, most_ppm: u32) -> Self {
         let most = i64::from(most_ppm);
-        let error_ppm = random.pick(&[0, most, most, -most, -most, most / 3]);
+        let error_ppm = random.pick(&[0, most, most, most, -most, -most, -most, most / 3]);
         Clock { offset: random.between(SECOND..500 * SECOND), error_ppm, missed: 0 }
     }
 

@@ -44,6 +44,13 @@ enum Stage {
     Doing(u64),
 }
 
+impl Desk {
+    /// Whether the process gives its orders on this session, having read the epoch after it took the lock.
+    pub fn holds(&self, session: Session) -> bool {
+        self.session == Some(session)
+    }
+}
+
 impl World {
     /// Asks a node for its facts.
     pub fn probe(&mut self, process: usize, node: usize, call: CallId, within: u64) {
@@ -169,6 +176,8 @@ impl World {
                 self.reload(node);
             }
             Command::Follow { leader, term, .. } => {
+                self.check_follow(node, leader);
+                let server = &mut self.servers[node];
                 server.conf.upstream = Upstream::Leader { node: leader.clone(), term: *term };
                 server.conf.restore = server.conf.restored;
                 self.reload(node);

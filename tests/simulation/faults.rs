@@ -7,7 +7,7 @@ use super::network::Party;
 use super::random::Random;
 use super::recipes::Kitchen;
 use super::server::{Power, Restore};
-use super::world::World;
+use super::world::{Options, World};
 
 /// When the first fault may begin: the cluster is adopted by then.
 const CALM: Time = 3 * SECOND;
@@ -51,6 +51,8 @@ pub enum What {
     CoordinatorFreezes,
     /// Another process of the same name starts while this one is cut off from the store; it dies in the end.
     Doubled(usize),
+    /// A process that is out of everybody's reach from the moment the term is frozen.
+    DeafOnceFrozen(usize),
     /// What the process shows for as long as it lives does not reach the store.
     Unshown(usize),
     /// The active coordinator's process dies before the n-th next action of it that matters.
@@ -71,7 +73,8 @@ pub enum What {
     HostDies(Target),
     ServerFreezes(Target),
     ReplayStalls(Target),
-    WalTrickles(Target),
+    /// So many bytes get through at a time.
+    WalTrickles(Target, u64),
     RestoreHangs(Target),
     PromotionSlow(Target, Time),
     ConnectionsFull(Target),
@@ -87,20 +90,24 @@ impl Plan {
         processes: usize,
         nodes: usize,
         durability: Durability,
-        only: Option<&[usize]>,
+        options: &Options,
     ) -> Self {
         let mut random = Random::new(seed, 1);
         let mut faults = Vec::new();
         let begins = CALM + random.between(0..SECOND);
-        let recipe = random.chance(60);
+        let recipe = random.chance(60) || options.recipe.is_some();
         if recipe {
             let kitchen = Kitchen { at: begins + SECOND, processes, nodes, durability };
-            for (from, lasts, what) in kitchen.cook(&mut random) {
+            let wanted = options.recipe.unwrap_or_else(|| kitchen.choose(&mut random));
+            for (from, lasts, what) in kitchen.cook(wanted, &mut random) {
                 faults.push(Fault { number: faults.len(), from, until: from + lasts, what, struck: None });
             }
         }
-        let count =
-            if recipe { random.pick(&[0, 0, 0, 1, 2]) } else { random.pick(&[1, 2, 2, 3, 3, 4, 5, 7]) };
+        let count = match (options.recipe, recipe) {
+            (Some(_), _) => 0,
+            (None, true) => random.pick(&[0, 0, 0, 1, 2]),
+            (None, false) => random.pick(&[1, 2, 2, 3, 3, 4, 5, 7]),
+        };
         let length = random.pick(&[4 * SECOND, 8 * SECOND, 12 * SECOND]);
         let mut from = begins;
         for _ in 0..count {
@@ -116,7 +123,7 @@ impl Plan {
             faults.push(Fault { number: faults.len(), from, until, what, struck: None });
         }
         let over = faults.iter().map(|fault| fault.until).max().unwrap_or(CALM) + 10 * MS;
-        faults.retain(|fault| only.is_none_or(|only| only.contains(&fault.number)));
+        faults.retain(|fault| options.only.as_ref().is_none_or(|only| only.contains(&fault.number)));
         Plan { faults, over }
     }
 }
@@ -158,7 +165,7 @@ impl What {
             21 | 22 => What::HostDies(target),
             23 => What::ServerFreezes(target),
             24 => What::ReplayStalls(Target::Node(node)),
-            25 => What::WalTrickles(Target::Node(node)),
+            25 => What::WalTrickles(Target::Node(node), random.pick(&[300, 3000, 20_000])),
             26 => What::RestoreHangs(Target::Node(node)),
             27 => What::PromotionSlow(Target::Node(node), random.pick(&[SECOND, 3 * SECOND, 8 * SECOND])),
             28 => What::ConnectionsFull(target),
@@ -195,7 +202,7 @@ impl World {
             | W::HostDies(target)
             | W::ServerFreezes(target)
             | W::ReplayStalls(target)
-            | W::WalTrickles(target)
+            | W::WalTrickles(target, _)
             | W::RestoreHangs(target)
             | W::PromotionSlow(target, _)
             | W::ConnectionsFull(target)
@@ -268,6 +275,12 @@ impl World {
                 }
             }
             What::Doubled(process) => self.double(process, begins),
+            What::DeafOnceFrozen(process) => {
+                if !begins && self.processes[process].deafens == Some(true) {
+                    self.isolate(Party::Process(process), true, true, false);
+                }
+                self.processes[process].deafens = begins.then_some(false);
+            }
             What::Unshown(process) => count(&mut self.processes[process].unshown, begins),
             What::Cut(from, to) => self.network.cut(from, to, begins),
             What::Isolated(party, out, into) => self.isolate(party, out, into, begins),
@@ -321,8 +334,8 @@ impl World {
                     self.recover(node);
                 }
             }
-            What::WalTrickles(_) => {
-                server.troubles.trickle = begins.then_some(20_000);
+            What::WalTrickles(_, bytes) => {
+                server.troubles.trickle = begins.then_some(bytes);
                 if let (false, Some(receiver)) = (begins, &server.receiver) {
                     let sender = receiver.sender;
                     self.pump(sender);
@@ -353,6 +366,16 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The term was frozen.
+    pub fn deafen(&mut self) {
+        for process in 0..self.processes.len() {
+            if self.processes[process].deafens == Some(false) {
+                self.processes[process].deafens = Some(true);
+                self.isolate(Party::Process(process), true, true, true);
+            }
         }
     }
 

@@ -23,15 +23,17 @@ impl World {
             let timeline = self.wal.lineage(server.place.branch).last().timeline.0;
             let suspect = term.suspects.get(&self.names[node]).is_some_and(|from| timeline >= *from);
             // What an operator can see: timelines and positions, which two histories can share.
-            let fits = self.wal.lets_stream(server.place, self.servers[leader].place);
-            if suspect || !fits {
+            let fits = self.wal.lets_stream(self.wal.whole(server.place), self.servers[leader].place);
+            // In haste an operator believes what a former primary shows; looking again, what the cluster says of it.
+            let believed = self.hasty && fits && !server.recovery;
+            if (suspect || !fits) && !believed {
                 self.coverage.hit("operator rewinds");
                 self.rewind(node, leader);
             } else if !server.recovery {
                 self.coverage.hit("operator makes a standby");
                 self.demote(node, leader);
             }
-            if suspect {
+            if suspect && !believed {
                 let request = Request::Rebuilt { node: self.names[node].clone() };
                 let key = Key::Request(format!("rebuilt-{}-{}", node, term.number));
                 self.store.commit(&Txn::new().put(key, Record::Request(request)));

@@ -9,6 +9,9 @@ use super::server::{Power, Promotion};
 use super::wal::Place;
 use super::world::World;
 
+/// `wal_segment_size`.
+const SEGMENT: u64 = 16 << 20;
+
 impl World {
     /// Ends every process of a server. With `dark` the host goes too, and nobody is told.
     pub fn stop_server(&mut self, node: usize, dark: bool) {
@@ -67,7 +70,7 @@ impl World {
         server.sync_names = server.conf.sync_names.clone();
         if server.recovery {
             // Where streaming would begin again: the start of a segment, behind what was replayed.
-            server.received = Some(server.place.end & !0xFFF);
+            server.received = Some(server.place.end / SEGMENT * SEGMENT);
             self.recover(node);
         } else {
             // What waited for standbys before is visible to all now.
@@ -86,7 +89,7 @@ impl World {
         }
         server.promotion = Promotion::None;
         server.recovery = false;
-        let from = server.place;
+        let from = self.wal.whole(server.place);
         server.known_timeline =
             server.known_timeline.max(self.wal.lineage(from.branch).last().timeline.0) + 1;
         server.place = self.wal.fork(from, server.known_timeline);
@@ -107,7 +110,9 @@ impl World {
         let (run, takes) = (server.run, server.pace.reload);
         let takes = self.random.between(0..takes + 1);
         self.plan(takes, Happening::NamesApply { node, run });
-        self.look_again(node, MS);
+        // A walreceiver lives on for 16 to 29 ms even when replay is idle.
+        let wakes = self.random.between(MS..30 * MS);
+        self.look_again(node, wakes);
     }
 
     /// New names for synchronous commit are in force.

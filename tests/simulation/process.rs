@@ -45,6 +45,8 @@ pub struct Process {
     pub wake: Option<(Time, u64)>,
     /// So many faults keep what it shows from the store.
     pub unshown: u32,
+    /// Whether it is out of reach once the term is frozen, if that is its fault.
+    pub deafens: Option<bool>,
     /// How often it woke in the current second.
     pub woken: (Time, u64),
     /// It dies after so many more actions of its coordinator.
@@ -193,7 +195,7 @@ impl World {
             StoreAsk::Commit(txn) => {
                 let (answer, changes) = self.store.commit(&txn);
                 self.note_commit(process, &txn.writes, answer);
-                self.check_changes(&changes);
+                self.check_changes(process, &changes);
                 if changes.iter().any(|change| !matches!(change.key, Key::Beat | Key::Grant(_))) {
                     self.ring();
                 }
@@ -333,16 +335,17 @@ impl World {
         if self.processes[process].alive {
             return;
         }
-        self.story.tell(self.now, || format!("p{} starts", process + 1));
         let run = self.processes[process].run + 1;
         let (clock, name) = (self.processes[process].clock, self.processes[process].name.clone());
-        // A twin may have taken its place for good.
+        // A twin may have taken its place, for a while or for good.
         if self.processes.iter().any(|other| other.alive && other.name == name) {
-            return;
+            return self.plan(SECOND, Happening::Restarts { process });
         }
-        let (frozen, unshown) = (self.processes[process].frozen, self.processes[process].unshown);
+        self.story.tell(self.now, || format!("p{} starts", process + 1));
+        let Process { frozen, unshown, deafens, .. } = self.processes[process];
         let mut fresh = self.make_process(name, run, clock);
-        (fresh.frozen, fresh.frozen_since, fresh.unshown) = (frozen, self.now, unshown);
+        (fresh.frozen, fresh.frozen_since) = (frozen, self.now);
+        (fresh.unshown, fresh.deafens) = (unshown, deafens);
         self.processes[process] = fresh;
         self.begin_process(process);
     }
@@ -381,6 +384,7 @@ impl World {
             calls: BTreeMap::new(),
             wake: None,
             unshown: 0,
+            deafens: None,
             woken: (0, 0),
             fuse: None,
         }

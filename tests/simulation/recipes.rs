@@ -20,22 +20,78 @@ pub struct Kitchen {
     pub durability: Durability,
 }
 
+/// Each walks along another edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipe {
+    DeafProxy,
+    LastReading,
+    NewbornProxy,
+    TwoOfAName,
+    CoordinatorAsleep,
+    Minority,
+    UnevenVoters,
+    RestartedAlone,
+    RuleInMotion,
+    VoterReturns,
+    LatePromotion,
+    UnshownProxy,
+    LaggingSwitchover,
+}
+
+impl Recipe {
+    /// All of them.
+    pub const ALL: &[Recipe] = &[
+        Recipe::DeafProxy,
+        Recipe::LastReading,
+        Recipe::NewbornProxy,
+        Recipe::TwoOfAName,
+        Recipe::CoordinatorAsleep,
+        Recipe::Minority,
+        Recipe::UnevenVoters,
+        Recipe::RestartedAlone,
+        Recipe::RuleInMotion,
+        Recipe::VoterReturns,
+        Recipe::LatePromotion,
+        Recipe::UnshownProxy,
+        Recipe::LaggingSwitchover,
+    ];
+
+    /// Whether a cluster can show what the recipe is about.
+    pub fn fits(self, nodes: usize, durability: Durability) -> bool {
+        let synchronous = durability != Durability::Async;
+        match self {
+            Recipe::LastReading | Recipe::Minority | Recipe::RestartedAlone => synchronous,
+            Recipe::UnevenVoters | Recipe::RuleInMotion | Recipe::VoterReturns => synchronous && nodes > 2,
+            Recipe::LatePromotion => nodes > 2,
+            _ => true,
+        }
+    }
+}
+
 impl Kitchen {
-    /// Cooks one of the recipes that fit.
-    pub fn cook(self, random: &mut Random) -> Vec<Step> {
-        let synchronous = self.durability != Durability::Async;
-        match random.between(0..11) {
-            0 | 1 => self.deaf_proxy(random),
-            2 => self.newborn_proxy(random),
-            3 => self.two_of_a_name(random),
-            4 => self.coordinator_asleep(random),
-            5 if synchronous => self.minority(random),
-            6 if synchronous => self.uneven_voters(random),
-            7 if synchronous => self.restarted_alone(random),
-            8 if synchronous => self.rule_in_motion(random),
-            9 if self.nodes > 2 => self.late_promotion(random),
-            10 => self.unshown_proxy(random),
-            _ => self.lagging_switchover(random),
+    /// Chooses one of the recipes that fit.
+    pub fn choose(self, random: &mut Random) -> Recipe {
+        let fits = |recipe: &&Recipe| recipe.fits(self.nodes, self.durability);
+        let fitting: Vec<Recipe> = Recipe::ALL.iter().filter(fits).copied().collect();
+        random.pick(&fitting)
+    }
+
+    /// Cooks it.
+    pub fn cook(self, recipe: Recipe, random: &mut Random) -> Vec<Step> {
+        match recipe {
+            Recipe::DeafProxy => self.deaf_proxy(random),
+            Recipe::LastReading => self.last_reading(random),
+            Recipe::NewbornProxy => self.newborn_proxy(random),
+            Recipe::TwoOfAName => self.two_of_a_name(random),
+            Recipe::CoordinatorAsleep => self.coordinator_asleep(random),
+            Recipe::Minority => self.minority(random),
+            Recipe::UnevenVoters => self.uneven_voters(random),
+            Recipe::RestartedAlone => self.restarted_alone(random),
+            Recipe::RuleInMotion => self.rule_in_motion(random),
+            Recipe::VoterReturns => self.voter_returns(random),
+            Recipe::LatePromotion => self.late_promotion(random),
+            Recipe::UnshownProxy => self.unshown_proxy(random),
+            Recipe::LaggingSwitchover => self.lagging_switchover(random),
         }
     }
 
@@ -65,6 +121,16 @@ impl Kitchen {
             (self.at - SECOND, 8 * SECOND, slow),
             (self.at, 7 * SECOND, self.leader_goes(random)),
             (silent, 7 * SECOND, deaf),
+        ]
+    }
+
+    /// What a proxy reads just before the freeze is the last it hears of anybody.
+    fn last_reading(self, random: &mut Random) -> Vec<Step> {
+        let process = self.process(random);
+        let goes = self.at + random.between(0..500 * MS);
+        vec![
+            (self.at - SECOND, 9 * SECOND, What::DeafOnceFrozen(process)),
+            (goes, 7 * SECOND, self.leader_goes(random)),
         ]
     }
 
@@ -131,7 +197,7 @@ impl Kitchen {
         let other = 1 + behind % (self.nodes - 1);
         let lasts = 4 * SECOND + random.between(0..3 * SECOND);
         let mut steps = vec![
-            (self.at - 500 * MS, lasts, What::WalTrickles(Target::Node(behind))),
+            (self.at - 500 * MS, lasts, What::WalTrickles(Target::Node(behind), random.pick(&[300, 20_000]))),
             (self.at, lasts, What::HostDies(Target::Leader)),
         ];
         match random.between(0..3) {
@@ -173,6 +239,20 @@ impl Kitchen {
         ]
     }
 
+    /// A voter that was lost comes back, and goes again with the leader while the rule is on its way to it.
+    fn voter_returns(self, random: &mut Random) -> Vec<Step> {
+        let voter = self.standby(random);
+        let other = 1 + voter % (self.nodes - 1);
+        let back = 3500 * MS + random.between(0..SECOND);
+        let goes = self.at + back + random.between(0..1500 * MS);
+        vec![
+            (self.at, back, What::Isolated(Party::Node(voter), true, true)),
+            (self.at + back - 200 * MS, 4 * SECOND, What::WalTrickles(Target::Node(other), 300)),
+            (goes, 5 * SECOND, What::HostDies(Target::Leader)),
+            (goes + random.between(0..20 * MS), 5 * SECOND, What::HostDies(Target::Node(voter))),
+        ]
+    }
+
     /// A candidate is given up and promoted after all, from where the next one is promoted.
     fn late_promotion(self, random: &mut Random) -> Vec<Step> {
         let lasts = 3500 * MS + random.between(0..1500 * MS);
@@ -203,7 +283,11 @@ impl Kitchen {
         let candidate = self.standby(random);
         let lasts = SECOND + random.between(0..2 * SECOND);
         vec![
-            (self.at - random.between(100 * MS..800 * MS), lasts, What::WalTrickles(Target::Node(candidate))),
+            (
+                self.at - random.between(100 * MS..800 * MS),
+                lasts,
+                What::WalTrickles(Target::Node(candidate), random.pick(&[300, 20_000])),
+            ),
             (self.at, SECOND, What::Switchover(Some(candidate))),
         ]
     }

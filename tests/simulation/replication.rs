@@ -148,8 +148,9 @@ impl World {
         if server.troubles.stalled > 0 && server.promotion == Promotion::None {
             return;
         }
-        server.replayed = server.replayed.max(end.min(server.place.end));
-        if server.is_idle() {
+        let held = Place { branch: server.place.branch, end: end.min(server.place.end) };
+        server.replayed = server.replayed.max(self.wal.whole(held).end);
+        if server.is_idle(&self.wal) {
             self.recover(node);
         }
     }
@@ -166,7 +167,7 @@ impl World {
             server.restoring = None;
         }
         let restore = server.conf.restore;
-        if server.replayed < server.place.end {
+        if server.replayed < self.wal.whole(server.place).end {
             let paused = server.troubles.stalled > 0;
             if server.promotion == Promotion::Asked || !paused {
                 let (run, end, pace) = (server.run, server.place.end, server.pace.replay);
@@ -236,13 +237,15 @@ impl World {
         }
         // The history file is fetched before it is found not to fit.
         let shown = self.wal.lineage(self.servers[sender].place.branch).last().timeline.0;
-        let place = self.servers[node].place;
-        let fits = self.wal.lets_stream(place, self.servers[sender].place);
+        let whole = self.wal.whole(self.servers[node].place);
+        let fits = self.wal.lets_stream(whole, self.servers[sender].place);
         let server = &mut self.servers[node];
         server.known_timeline = server.known_timeline.max(shown);
         if !fits {
             return self.look_again(node, retry);
         }
+        // It asks for the record it has a part of anew.
+        server.place = whole;
         self.links += 1;
         let link = self.links;
         let upstream = server.conf.upstream.clone();

@@ -207,8 +207,8 @@ impl Server {
     }
 
     /// Whether the startup process waits for more WAL, having replayed what it has.
-    pub fn is_idle(&self) -> bool {
-        self.recovery && self.replayed >= self.place.end && self.restoring.is_none()
+    pub fn is_idle(&self, wal: &Wal) -> bool {
+        self.recovery && self.replayed >= wal.whole(self.place).end && self.restoring.is_none()
     }
 
     /// Whether as many of the names in force as asked for have flushed up to `end`.
@@ -252,7 +252,7 @@ impl Server {
             restores: self.conf.restore != Restore::None,
             received: self.received.map(Lsn),
             replayed: Lsn(self.replayed),
-            idle: self.is_idle(),
+            idle: self.is_idle(wal),
             replay_age: Some(duration(now.saturating_sub(wal.last_commit(replayed)))),
         }
     }

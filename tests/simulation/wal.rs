@@ -34,6 +34,8 @@ struct OneBranch {
     parent: Option<Place>,
     lineage: Lineage,
     end: u64,
+    /// Where each record ends: what arrives at a standby may end in between.
+    records: Vec<u64>,
     commits: Vec<Commit>,
 }
 
@@ -53,7 +55,7 @@ impl Wal {
     pub fn new() -> Self {
         let first = Branch { timeline: Timeline(1), forked_at: Lsn(0) };
         let lineage = Lineage::new(vec![first]).expect("one branch");
-        let first = OneBranch { parent: None, lineage, end: START, commits: vec![] };
+        let first = OneBranch { parent: None, lineage, end: START, records: vec![START], commits: vec![] };
         Wal { branches: vec![first], writes: Vec::new() }
     }
 
@@ -64,14 +66,22 @@ impl Wal {
         let lineage = Lineage::new(visible).expect("a promotion takes a higher timeline at a later position");
         // The record a promotion writes first.
         let end = from.end + 42;
-        self.branches.push(OneBranch { parent: Some(from), lineage, end, commits: Vec::new() });
+        self.branches.push(OneBranch {
+            parent: Some(from),
+            lineage,
+            end,
+            records: vec![end],
+            commits: Vec::new(),
+        });
         Place { branch: BranchId(self.branches.len() - 1), end }
     }
 
     /// Writes `bytes` that commit nothing.
     pub fn append(&mut self, branch: BranchId, bytes: u64) -> u64 {
-        self.branches[branch.0].end += bytes;
-        self.branches[branch.0].end
+        let branch = &mut self.branches[branch.0];
+        branch.end += bytes;
+        branch.records.push(branch.end);
+        branch.end
     }
 
     /// Writes a transaction that is no client's.
@@ -116,6 +126,20 @@ impl Wal {
     /// Returns where a client's commit is.
     pub fn place_of(&self, write: WriteId) -> Place {
         self.writes[write.0]
+    }
+
+    /// Returns `place` without the part of a record it may end with: all that can be replayed.
+    pub fn whole(&self, place: Place) -> Place {
+        let mut at = place;
+        loop {
+            let branch = &self.branches[at.branch.0];
+            let upto = branch.records.partition_point(|end| *end <= at.end);
+            if let Some(end) = branch.records[..upto].last() {
+                return Place { branch: at.branch, end: *end };
+            }
+            let Some(parent) = branch.parent else { return at };
+            at = Place { branch: parent.branch, end: parent.end.min(at.end) };
+        }
     }
 
     /// Returns how far a branch goes.

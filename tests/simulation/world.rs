@@ -18,6 +18,7 @@ use super::network::{Network, Party};
 use super::process::Process;
 use super::queue::Queue;
 use super::random::Random;
+use super::recipes::Recipe;
 use super::server::Server;
 use super::store::Store;
 use super::story::Story;
@@ -67,6 +68,8 @@ pub struct World {
     pub happenings: u64,
     /// From now on no fault is under way.
     pub quiet: bool,
+    /// The operator trusts what a server shows more than what the cluster says of it.
+    pub hasty: bool,
 }
 
 /// What a run is made of besides its seed.
@@ -80,19 +83,23 @@ pub struct Options {
     pub story: bool,
     /// Which of the seed's faults happen; all if `None`.
     pub only: Option<Vec<usize>>,
+    /// The recipe its faults are of, and nothing else goes wrong; drawn if `None`.
+    pub recipe: Option<Recipe>,
 }
 
 impl World {
     /// Makes the world of a seed.
     pub fn new(seed: u64, options: &Options) -> Self {
         let mut random = Random::new(seed, 0);
-        let nodes = random.pick(&[2, 3, 3, 3, 4]);
+        let (mut nodes, mut durability) = draw_cluster(&mut random);
+        while options.recipe.is_some_and(|recipe| !recipe.fits(nodes, durability)) {
+            (nodes, durability) = draw_cluster(&mut random);
+        }
         let processes = random.pick(&[1, 2, 3, 3]);
         let names: Vec<_> = (1..=nodes).map(|node| NodeName::new(&format!("n{node}"))).collect();
-        let durability = draw_durability(&mut random, nodes);
         let timings = draw_timings(&mut random);
         let micros = |length: std::time::Duration| u64::try_from(length.as_micros()).expect("a short length");
-        let plan = Plan::draw(seed, processes, nodes, durability, options.only.as_deref());
+        let plan = Plan::draw(seed, processes, nodes, durability, options);
         let mut world = World {
             now: 0,
             queue: Queue::default(),
@@ -127,14 +134,15 @@ impl World {
             stuck: ((0, Step::Settled), 0),
             happenings: 0,
             quiet: false,
+            hasty: random.chance(50),
             random,
         };
-        world.people(processes);
+        world.people(processes, options.recipe.is_some());
         world
     }
 
     /// Puts the processes in and plans the faults.
-    fn people(&mut self, processes: usize) {
+    fn people(&mut self, processes: usize, aimed: bool) {
         for index in 0..processes {
             let clock = Clock::draw(&mut self.random, self.timings.clock_error_ppm);
             let name = ProxyName::new(&format!("p{}", index + 1));
@@ -151,7 +159,7 @@ impl World {
             self.queue.plan(fault.from, Happening::FaultBegins { fault: index });
             self.queue.plan(fault.until, Happening::FaultEnds { fault: index });
         }
-        if self.random.chance(30) {
+        if self.random.chance(30) || aimed {
             self.plan(0, Happening::WritesDirectly);
         }
         self.plan(super::faults::OPERATOR_LOOKS, Happening::OperatorLooks);
@@ -310,6 +318,11 @@ impl World {
         self.asks += 1;
         self.asks
     }
+}
+
+fn draw_cluster(random: &mut Random) -> (usize, Durability) {
+    let nodes = random.pick(&[2, 3, 3, 3, 4]);
+    (nodes, draw_durability(random, nodes))
 }
 
 fn draw_durability(random: &mut Random, nodes: usize) -> Durability {
