@@ -87,10 +87,6 @@ pub(super) fn frozen(s: &Situation<'_>, operation: &Operation) -> Option<Plan> {
     let Request::Failover { to, accept_loss } = request else {
         return refuse(format!("an operation is under way: {}", operation.reason));
     };
-    if let Some(why) = to.as_ref().and_then(|to| unfit(s, to)) {
-        let say = format!("request {id} is refused: {why}");
-        return Some(said(answered(s, s.txn(), id, false, why), say));
-    }
     let next = Operation { wanted: to.clone(), accept_loss: *accept_loss, ..operation.clone() };
     if let Some(why) = to.as_ref().and_then(|to| unfit(s, &next, to)) {
         return refuse(why);
@@ -168,26 +164,19 @@ fn forced(s: &Situation<'_>, to: Option<&NodeName>) -> Result<(), String> {
     if to == Some(&s.term.leader) {
         return Err(format!("{} leads already", s.term.leader));
     }
-    if let Some(why) = to.and_then(|to| unfit(s, to)) {
-        return Err(why);
-    }
     let there = |name: &NodeName| s.known(name).is_some_and(|known| known.answers());
+    let suspect = |name: &NodeName| {
+        let facts = s.known(name).and_then(|known| known.last_facts());
+        facts.is_some_and(|facts| s.is_suspect(name, &facts.lineage))
+    };
     let mut others = s.members().map(|(name, _)| name).filter(|name| **name != s.term.leader);
     match to {
+        Some(to) if s.member(to).is_none() => Err(format!("{to} is no member")),
         Some(to) if !there(to) => Err(format!("{to} does not answer")),
+        Some(to) if suspect(to) => Err(Wait::Suspect { node: to.clone() }.to_string()),
         None if !others.any(there) => Err("no other node answers".to_owned()),
         _ => Ok(()),
     }
-}
-
-/// Says why a node can never be the one to lead, however long it is waited for.
-fn unfit(s: &Situation<'_>, to: &NodeName) -> Option<String> {
-    if s.member(to).is_none() {
-        return Some(format!("{to} is no member"));
-    }
-    let facts = s.known(to).and_then(|known| known.last_facts());
-    let suspect = facts.is_some_and(|facts| s.is_suspect(to, &facts.lineage));
-    suspect.then(|| Wait::Suspect { node: to.clone() }.to_string())
 }
 
 fn sentences(waits: &[Wait]) -> String {
