@@ -115,12 +115,10 @@ pub enum Upstream {
 
 impl Facts {
     /// Returns how far this node's data reaches: for a standby the greater of replayed and received, never the
-    /// received position alone. What is sent may end in the middle of a record; once nothing more comes and all there
-    /// is has been replayed, that rest is worth nothing: a promotion leaves before it, and others can follow.
+    /// received position alone.
     pub fn position(&self) -> Lsn {
         match &self.standing {
             Standing::Primary { flushed } => *flushed,
-            Standing::Standby(standby) if standby.idle && standby.receiver.is_none() => standby.replayed,
             Standing::Standby(standby) => {
                 standby.received.map_or(standby.replayed, |lsn| lsn.max(standby.replayed))
             }
@@ -158,8 +156,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_a_record_is_nothing_once_it_will_not_be_whole() {
-        let check = |receiver, idle, received, expected| {
+    fn half_a_record_is_nothing_whole() {
+        let check = |receiver, idle, received, position, whole| {
             let standby = Standby {
                 upstream: Upstream::DeadEnd { term: 2 },
                 receiver,
@@ -178,15 +176,15 @@ mod tests {
                 sync_names: SyncNames::Nobody,
                 slots: BTreeSet::new(),
             };
-            assert_eq!(facts.position(), Lsn(expected), "{facts:?}");
+            assert_eq!((facts.position(), facts.whole()), (Lsn(position), Lsn(whole)), "{facts:?}");
         };
         let running = Some(Receiver { heard: Duration::ZERO });
-        check(running, true, 1100, 1100);
-        check(None, false, 1100, 1100);
-        check(None, true, 1100, 1000);
+        check(running, true, 1100, 1100, 1100);
+        check(None, false, 1100, 1100, 1100);
+        check(None, true, 1100, 1100, 1000);
         // After a restart.
-        check(None, true, 900, 1000);
-        check(None, false, 900, 1000);
+        check(None, true, 900, 1000, 1000);
+        check(None, false, 900, 1000, 1000);
     }
 
     #[test]
