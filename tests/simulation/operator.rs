@@ -1,6 +1,7 @@
 //! The operator, who brings back what only hands can: a former primary is rewound and started as a standby.
 
 use bellwether::cluster::{Key, Phase, Record, Request, Step, Term, Txn};
+use bellwether::pg::Lsn;
 
 use super::faults::OPERATOR_LOOKS;
 use super::happening::Happening;
@@ -22,8 +23,10 @@ impl World {
             }
             let timeline = self.wal.lineage(server.place.branch).last().timeline.0;
             let suspect = term.suspects.get(&self.names[node]).is_some_and(|from| timeline >= *from);
-            // What an operator can see: timelines and positions, which two histories can share.
-            let fits = self.wal.lets_stream(self.wal.whole(server.place), self.servers[leader].place);
+            // What an operator can see: timelines, where they began, and positions; two histories can share them all.
+            let (held, lead) = (self.wal.whole(server.place), self.servers[leader].place);
+            let shown = self.wal.lineage(held.branch).kinship(Lsn(held.end), self.wal.lineage(lead.branch));
+            let fits = self.wal.lets_stream(held, lead) && shown.can_follow();
             // In haste an operator believes what a former primary shows; looking again, what the cluster says of it.
             let believed = self.hasty && fits && !server.recovery;
             if (suspect || !fits) && !believed {
