@@ -111,8 +111,14 @@ impl Node {
     /// Kills the postmaster and all its children at once, as a crash of the machine would.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            signal_all(&child, Signal::KILL);
+            let children = signal_all(&child, Signal::KILL);
             let _ = child.wait();
+            // One that has not ended yet keeps the shared memory, and so the next start from succeeding.
+            let is_gone = |pid: &Pid| {
+                let state = state(pid.as_raw_nonzero().get().cast_unsigned());
+                state.is_none_or(|state| state == 'Z')
+            };
+            await_that(|| children.iter().all(is_gone));
         }
     }
 
@@ -203,13 +209,34 @@ impl Shutdown {
     }
 }
 
-/// The postmaster first, so that it starts no replacement for the others.
-fn signal_all(postmaster: &Child, signal: Signal) {
+/// Sends a signal to the postmaster and to each of its children, and returns these. The postmaster is stopped before it is
+/// asked for them, so that it starts none that would be missed.
+fn signal_all(postmaster: &Child, signal: Signal) -> Vec<Pid> {
     let pid = postmaster.id();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    if signal != Signal::CONT {
+        spawner::signal(postmaster, Signal::STOP);
+        await_that(|| !matches!(state(pid), Some(state) if !"TZ".contains(state)));
+    }
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children: Vec<Pid> =
+        children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
     spawner::signal(postmaster, signal);
-    let children = children.unwrap_or_default();
-    for child in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
-        let _ = kill_process(child, signal);
+    for child in &children {
+        let _ = kill_process(*child, signal);
+    }
+    children
+}
+
+/// The state of a process by one letter (proc(5)), while there is one of this number.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Waits a little for what the kernel is about to do.
+fn await_that(done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !done() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

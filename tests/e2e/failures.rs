@@ -194,8 +194,9 @@ fn the_primary_dies_and_another_takes_over() {
         let slowest = readers.into_iter().map(|reader| reader.join().expect("no read fails")).max();
         (written, failures, slowest.unwrap_or_default())
     });
-    // One statement was under way when the primary died; the rest waited.
-    assert!(failures.len() <= 1, "{failures:?}");
+    // One statement was under way when the primary died, and one more on each connection whose process was killed a moment
+    // after the one before; the rest waited.
+    assert!(failures.len() <= 4 && failures.iter().all(|failure| failure.code == "08007"), "{failures:?}");
     assert!(longest_read < Duration::from_secs(3), "{longest_read:?}");
     let mut new = story.direct("b", "postgres");
     let after: usize = new.sql("SELECT count(*) FROM d.w WHERE n >= 0").parse().expect("a number");

@@ -283,7 +283,8 @@ fn huge_messages(bench: &Bench, raw: &mut Raw<std::net::TcpStream>) {
         assert!(answer[1].body.len() >= HUGE, "{}", answer[1].body.len());
     }
     let grown = peak_memory_kib(bench) - before;
-    assert!(grown < 8 * 1024, "the proxy's memory grew by {grown} KiB");
+    // Buffers of a few hundred kilobytes, and what the allocator takes from the system at a time.
+    assert!(grown < 16 * 1024, "the proxy's memory grew by {grown} KiB");
 }
 
 fn send_much(raw: &mut Raw<std::net::TcpStream>, mut bytes: usize) {
