@@ -83,8 +83,20 @@ impl Session {
         if parse.name.is_empty() || self.refusal(parse.name).is_some() {
             return None;
         }
-        let statement = context.statements.find(parse.text, parse.types, self.environment())?;
-        statement.is_sound(context.schema_generation).then_some(Act::Prepare(parse.name, statement))
+        let known = context.statements.find(parse.text, parse.types, self.environment());
+        if let Some(statement) = known
+            && statement.is_sound(context.schema_generation)
+        {
+            return Some(Act::Prepare(parse.name, statement));
+        }
+        // Control of transactions every server parses, whatever there is in the schema. Clients begin with it, and hold a
+        // server from then on: of many that begin at once, the last would find none for its BEGIN.
+        if !parse.types.is_empty() || !parse.text.is_ascii() {
+            return None;
+        }
+        let class = context.classifier.classify(parse.text, self.reading.standard_conforming_strings);
+        let controls = matches!(&*class.statements, [only] if only.transaction.is_some());
+        controls.then(|| Act::Prepare(parse.name, self.intern(context, parse).0))
     }
 
     fn gives_up_alone<'a>(&self, body: &'a [u8]) -> Option<Act<'a>> {

@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// Finds the shared statement of a Parse, and the schema generation it must be parsed at.
-    fn intern(&self, context: &mut Context<'_>, parse: Parse<'_>) -> (Arc<Statement>, u64) {
+    pub(super) fn intern(&self, context: &mut Context<'_>, parse: Parse<'_>) -> (Arc<Statement>, u64) {
         let reading = self.reading;
         let Context { classifier, statements, schema_generation, .. } = context;
         let environment = if self.unsettled { statements.unique_environment() } else { self.environment() };

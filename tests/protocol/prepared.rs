@@ -1,7 +1,7 @@
 //! Prepared statements: one identity on every server, each client's own names.
 
 use super::messages::*;
-use super::world::{World, every_cut};
+use super::world::{Cut, World, every_cut};
 
 const ONE: &str = "bellwether_0_1";
 const TWO: &str = "bellwether_0_2";
@@ -56,6 +56,19 @@ fn equal_texts_are_shared_and_the_second_parse_is_ours_to_answer() {
         world.send_as(other, &[run("b", &[]), sync()].concat());
         world.expect_as(other, "2, D:1, C:SELECT 1, Z:I");
     });
+}
+
+#[test]
+fn control_of_transactions_is_prepared_without_a_server() {
+    // A Parse whose Sync has not come yet is not waited with.
+    let mut world = World::new(Cut::Whole);
+    prepare(&mut world, 0, "b", "begin");
+    prepare(&mut world, 0, "c", "commit");
+    world.expect_at(0, "");
+    world.says(&[run("b", &[]), sync()].concat(), "2, C:BEGIN, Z:T");
+    world.expect_at(0, &format!("P:{ONE}:begin, B::{ONE}, E:, S"));
+    world.says(&[run("c", &[]), sync()].concat(), "2, C:COMMIT, Z:I");
+    world.check();
 }
 
 #[test]

@@ -531,7 +531,7 @@ impl World {
     }
 
     /// What must hold at the end of every script.
-    fn check(&self) {
+    pub fn check(&self) {
         for client in &self.clients {
             if client.end.is_none() && client.session.is_idle() && client.session.pin_names().count() == 0 {
                 assert!(client.server.is_none(), "a server is kept by an idle session under {:?}", self.cut);
