@@ -345,7 +345,8 @@ impl ClientTask {
         let by_position = matches!(self.session.wishes().consistency, Consistency::Session);
         let splits = self.settings.split && self.session.mode() == PoolMode::Transaction;
         if by_position && splits && self.worker.shared.snapshot().nodes.len() > 1 {
-            let reads = self.reads.home.is_some();
+            // Also one that has read on no standby yet, because none was far enough.
+            let reads = self.reads.home.is_some() || checkout.need.target == Target::Standby;
             positions.want(checkout.node, if reads { Demand::Soon } else { Demand::Later });
         }
     }

@@ -177,6 +177,15 @@ fn an_open_transaction_keeps_nobody_from_the_standbys() {
         let took = began.elapsed();
         assert!(took < Duration::from_secs(8), "{took:?}");
     }
+    // One that never read on a standby, and takes so long between its reads that the primary has told by then where it is.
+    writer.sql(WRITE);
+    let mut newcomer = story.client();
+    newcomer.sql(&format!("/* bellwether: primary */ {READ}"));
+    let reads_elsewhere = (0..40).any(|_| {
+        std::thread::sleep(Duration::from_millis(200));
+        split(&newcomer.sql(READ)).0 != "a"
+    });
+    assert!(reads_elsewhere, "it stays on the primary");
     writer.sql("ROLLBACK");
 }
 
