@@ -274,8 +274,14 @@ impl World {
 
     /// Tells whether what `client` has outstanding is proven to be a read.
     pub fn is_reading(&mut self, client: usize) -> bool {
-        let World { classifier, statements, catalog, paths, .. } = self;
-        let mut context = Context {
+        let (it, mut context) = self.at_work(client);
+        it.session.is_reading(&mut context)
+    }
+
+    /// A client, and what its session shares with the others.
+    fn at_work(&mut self, client: usize) -> (&mut Client, Context<'_>) {
+        let World { clients, classifier, statements, catalog, paths, .. } = self;
+        let context = Context {
             classifier,
             statements,
             catalog: catalog.as_ref(),
@@ -285,7 +291,7 @@ impl World {
             split: self.split,
             keeps_sequences: false,
         };
-        self.clients[client].session.is_reading(&mut context)
+        (&mut clients[client], context)
     }
 
     /// The server of `client` is gone; returns whether the session lives on.
@@ -338,21 +344,10 @@ impl World {
 
     /// Shows the session what its client sent; tells whether anything moved.
     fn frontend(&mut self, client: usize) -> bool {
-        let World { classifier, statements, catalog, paths, .. } = self;
-        let it = &mut self.clients[client];
+        let (it, mut context) = self.at_work(client);
         if it.end.is_some() || it.unread.is_empty() {
             return false;
         }
-        let mut context = Context {
-            classifier,
-            statements,
-            catalog: catalog.as_ref(),
-            paths,
-            schema_generation: self.schema_generation,
-            prepared_limit: self.prepared_limit,
-            split: self.split,
-            keeps_sequences: false,
-        };
         let (used, step) = it.session.frontend(
             &it.unread,
             it.state.as_mut(),
