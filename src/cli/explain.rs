@@ -52,7 +52,7 @@ impl Explanation {
     fn text(&self, screen: &Screen) -> String {
         let mut text = format!("{}\n", clean(&self.verdict));
         for wait in &self.waits_for {
-            text += &format!("waits for {}\n", clean(wait));
+            text += &format!("waiting: {}\n", clean(wait));
         }
         let mut table = Table::new(&["NODE", "MAY LEAD", "WHY"].map(Column::new));
         for node in &self.nodes {

@@ -63,7 +63,7 @@ impl Leading {
     pub(super) fn explain_now(&self) -> Explanation {
         let state = self.lead.state();
         let view = state.view.as_deref();
-        let verdict = match view.and_then(View::term) {
+        let mut verdict = match view.and_then(View::term) {
             None => "the cluster is not led yet".to_owned(),
             Some(term) => match term.phase {
                 Phase::Open => format!("{} leads in term {}", term.leader, term.number),
@@ -71,11 +71,11 @@ impl Leading {
                 Phase::Frozen => format!("{} is frozen in term {}: nobody leads", term.leader, term.number),
             },
         };
-        let mut waits_for: Vec<String> = state.explanation.waits.iter().map(ToString::to_string).collect();
+        let waits_for = state.explanation.waits.iter().map(ToString::to_string).collect();
         if !state.explanation.active
             && let Some(coordinator) = &state.explanation.coordinator
         {
-            waits_for.push(format!("the coordinator is {coordinator}; it knows more"));
+            verdict += &format!("; what is waited for, {coordinator} knows, which coordinates");
         }
         let candidates = view.into_iter().flat_map(View::members).map(|(name, member)| {
             let status = state.statuses.get(name);
