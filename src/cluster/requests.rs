@@ -26,10 +26,13 @@ pub(super) fn open(s: &Situation<'_>) -> Option<Plan> {
                 Err(waits) => refuse(sentences(&waits)),
                 Ok(candidate) => match switchover::prepare(s, id, &candidate) {
                     Some(plan) => plan,
-                    None => {
-                        let text = format!("switchover from {} to {candidate}", s.term.leader);
-                        done(switchover::hold(s, &candidate, format!("{text} by request")), text)
-                    }
+                    None => match switchover::only_leader(s) {
+                        Some(wait) => refuse(wait.to_string()),
+                        None => {
+                            let text = format!("switchover from {} to {candidate}", s.term.leader);
+                            done(switchover::hold(s, &candidate, format!("{text} by request")), text)
+                        }
+                    },
                 },
             },
         },

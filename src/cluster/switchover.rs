@@ -66,7 +66,7 @@ fn ready<'a>(s: &'a Situation<'_>, name: &NodeName) -> Result<&'a Facts, Wait> {
 }
 
 /// Prepares what costs time while clients still run: ownership, and checkpoints, so that the promotion has little
-/// to write. `None` once that is done or has taken long enough.
+/// to write; and waits for followers to count, where they are about to. `None` once that is done or has taken long enough.
 pub(super) fn prepare(s: &Situation<'_>, request: &str, candidate: &NodeName) -> Option<Plan> {
     let since = s.memory.prepared_since(request).unwrap_or(s.now);
     let mut plan = Plan { hurry: true, ..Plan::default() };
@@ -86,12 +86,25 @@ pub(super) fn prepare(s: &Situation<'_>, request: &str, candidate: &NodeName) ->
         }
     }
     let end = since + s.timings().hold;
-    if missing.is_empty() || s.now >= end {
+    let alone = only_leader(s);
+    if (missing.is_empty() && alone.is_none()) || s.now >= end {
         return None;
     }
     plan.wake_at(end);
-    plan.waits.push(Wait::Checkpoints { nodes: missing });
+    if !missing.is_empty() {
+        plan.waits.push(Wait::Checkpoints { nodes: missing });
+    }
+    plan.waits.extend(alone);
     Some(plan)
+}
+
+/// Says that commits need wait for no follower now, though they are meant to: nobody could be chosen (rule C7). That is
+/// so for a moment when followers begin to count.
+pub(super) fn only_leader(s: &Situation<'_>) -> Option<Wait> {
+    let sync = s.sync();
+    let mut rules = [&sync.rule].into_iter().chain(&sync.next);
+    let alone = s.strictness().is_some() && rules.any(|rule| rule.k == 0);
+    alone.then(|| Wait::OnlyLeader { leader: s.term.leader.clone() })
 }
 
 /// Holds: proxies let running transactions end and begin none. Begins the operation for `candidate`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Reach, slot, target, upstream};
+use super::{Reach, STEP, slot, target, upstream};
 use crate::cluster::{Command, SyncNames, Upstream};
 use crate::coordinator::session::{Flag, Session, Trouble};
 use crate::pg::SqlState;
@@ -184,8 +184,26 @@ async fn promote(session: &Session, term: u64) -> Result<(), Refusal> {
     // Out of recovery already: this was asked for before.
     match row.optional::<Flag>("promoted")? {
         Some(Flag(false)) => Err(Refusal::Not("the promotion could not be asked for".to_owned())),
-        _ => Ok(()),
+        Some(Flag(true)) => Ok(rouse(session).await?),
+        None => Ok(()),
     }
+}
+
+/// Wakes a standby that was asked to promote until it is through, or has had its time. If the request finds the startup
+/// process starting a walreceiver, as one does that was recruited just before, it takes note and then sleeps all the
+/// same, for up to `wal_retrieve_retry_interval` (5 s): `WaitForWALToBecomeAvailable()` gives up streaming, and the end of
+/// streaming is slept over. A reload ends that sleep, unless it comes too early.
+async fn rouse(session: &Session) -> Result<(), Trouble> {
+    let mut pause = 2 * STEP;
+    for _ in 0..5 {
+        tokio::time::sleep(pause).await;
+        let row = session.row("SELECT pg_is_in_recovery() AND pg_reload_conf() AS roused").await?;
+        if !row.needed::<Flag>("roused")?.0 {
+            break;
+        }
+        pause *= 2;
+    }
+    Ok(())
 }
 
 async fn probe_commit(session: &Session) -> Result<(), Refusal> {

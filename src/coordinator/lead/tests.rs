@@ -187,6 +187,24 @@ async fn a_follower_is_recruited_promoted_and_followed() {
     .await;
 }
 
+/// Whatever the startup process is at when it is asked: a walreceiver that has just been started, or has just failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_not_slept_over() {
+    let world = World::new(5).await;
+    for (name, after) in [("b", 0), ("c", 15), ("d", 30), ("e", 45)] {
+        for sql in ["ALTER SYSTEM SET wal_retrieve_retry_interval = '60s'", "SELECT pg_reload_conf()"] {
+            world.cluster.sql(name, sql).expect("a superuser's");
+        }
+        let (mut hand, mut prober) = (world.hand(name), world.prober(name));
+        assert_eq!(world.done(&mut hand, name, Command::Recruit { term: 2 }).await, Done::Well, "{name}");
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        assert_eq!(world.done(&mut hand, name, Command::Promote { term: 2 }).await, Done::Well, "{name}");
+        let asked = Instant::now();
+        until(&mut prober, "it leads", Facts::is_primary).await;
+        assert!(asked.elapsed() < Duration::from_secs(30), "{name} slept");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_bites_and_commits_that_hang_are_ended() {
     let world = World::new(2).await;

@@ -122,6 +122,23 @@ fn without_strictness_commits_go_on_and_only_the_leader_may_lead() {
 }
 
 #[test]
+fn a_switchover_waits_until_followers_count() {
+    let mut world = World::new(3, 1, Durability::Sync { k: 1, strict: true });
+    world.server("n1").counts_nobody = true;
+    world.until("n1 leads", |world| world.is_open(1, "n1"));
+    world.request("a", Request::Switchover { to: Some(name("n2")) });
+    world.until("it is refused", |world| world.answer("a").is_some());
+    let told = Some((false, "commits waited for no follower, so only n1 is certain to have them".to_owned()));
+    assert_eq!(world.answer("a"), told);
+
+    world.request("b", Request::Switchover { to: Some(name("n2")) });
+    world.run(500);
+    assert_eq!((world.answer("b"), world.is_open(1, "n1")), (None, true), "nobody is held while it waits");
+    world.server("n1").counts_nobody = false;
+    world.until("n2 leads", |world| world.is_open(2, "n2"));
+}
+
+#[test]
 fn nodes_come_and_go() {
     let mut world = World::running(3, 1, Durability::Sync { k: 1, strict: true });
     let voters = |world: &World| match &world.servers[&name("n1")].names {

@@ -31,6 +31,8 @@ pub(super) struct Server {
     pub(super) started: u64,
     /// Does nothing when told to promote.
     pub(super) hangs: bool,
+    /// It does not come to wait for anybody.
+    pub(super) counts_nobody: bool,
     /// Does not take over WAL, so it falls behind.
     pub(super) lags: bool,
     /// Bytes received of a record whose end never came.
@@ -98,6 +100,7 @@ impl World {
             slots: BTreeSet::new(),
             started: 1,
             hangs: false,
+            counts_nobody: false,
             lags: false,
             torn: 0,
         };
@@ -450,6 +453,7 @@ impl World {
             Command::Follow { leader, term, .. } => {
                 server.upstream = Upstream::Leader { node: leader.clone(), term: *term };
             }
+            Command::SetSyncNames(SyncNames::Any { .. }) if server.counts_nobody => {}
             Command::SetSyncNames(names) => server.names = names.clone(),
             Command::SetSlots(slots) => server.slots = slots.clone(),
             Command::Promote { term } => {
