@@ -1,4 +1,5 @@
-//! Remembers what texts have been found to be, so that a text seen again costs one hash.
+//! Remembers what texts have been found to be, so that a text seen again costs one hash, and one that differs from it in
+//! constants alone little more.
 
 use std::collections::HashMap;
 use std::mem;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::classify::classify;
+use super::constants;
 use super::effects::{Classified, Effects, Prepared, SettingChange};
 use super::own::{Own, OwnAct};
 
@@ -19,8 +21,13 @@ pub struct Classifier {
     conforming: Generations,
     /// Texts of sessions with `standard_conforming_strings` off: the same bytes may mean something else.
     escaping: Generations,
+    /// The text at hand without its constants.
+    plain: Vec<u8>,
     lookups: Lookups,
 }
+
+/// What is kept of the memory for that, in bytes.
+const LONGEST_PLAIN: usize = 16 * 1024;
 
 /// How often a text was known, and how often it was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +44,7 @@ impl Classifier {
         Classifier {
             conforming: Generations::new(entries / 2, bytes / 2),
             escaping: Generations::new(entries / 2, bytes / 2),
+            plain: Vec::new(),
             lookups: Lookups::default(),
         }
     }
@@ -44,13 +52,22 @@ impl Classifier {
     /// Returns what a Query text or the text of a prepared statement is. Takes any bytes.
     pub fn classify(&mut self, text: &[u8], standard_conforming_strings: bool) -> Arc<Classified> {
         let cache = if standard_conforming_strings { &mut self.conforming } else { &mut self.escaping };
+        self.lookups.hits += 1;
         if let Some(known) = cache.get(text) {
-            self.lookups.hits += 1;
             return known;
         }
+        let plain = constants::take_out(text, &mut self.plain);
+        // A few constants make a text that the grammar refuses, and others in their place would be none the worse: `float(0)`.
+        if plain && let Some(known) = cache.get(&self.plain).filter(|known| known.parsed) {
+            return known;
+        }
+        self.lookups.hits -= 1;
         self.lookups.misses += 1;
         let found = Arc::new(classify(text, standard_conforming_strings));
-        cache.insert(text, Arc::clone(&found));
+        cache.insert(if plain && found.parsed { &self.plain } else { text }, Arc::clone(&found));
+        if self.plain.capacity() > LONGEST_PLAIN {
+            self.plain = Vec::new();
+        }
         found
     }
 
@@ -66,8 +83,7 @@ impl Classifier {
 }
 
 impl Default for Classifier {
-    /// 8192 texts and 16 MiB: an application has some hundreds of statements, and one which writes its literals
-    /// into the text gains nothing from more.
+    /// 8192 texts and 16 MiB: an application has some hundreds of statements.
     fn default() -> Classifier {
         Classifier::new(8192, 16 << 20)
     }
@@ -180,11 +196,24 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_differ_in_constants_are_one_where_these_decide_nothing() {
+        let mut classifier = Classifier::default();
+        let mut take = |text: &str| classifier.classify(text.as_bytes(), true);
+        let first = take("select a from t where b = 5 and c = 'x'");
+        assert!(Arc::ptr_eq(&first, &take("select a from t where b = 67 and c = 'it''s'")));
+        assert!(!Arc::ptr_eq(&first, &take("select a from t where b = 67 and c = d")));
+        let refused = take("select float(0) ''");
+        assert!(!refused.parsed && take("select float(5) 'x'").parsed && take("select float(5) 'x'").parsed);
+        assert_ne!(take("select set_config('a.b', '', true)"), take("select set_config('c.d', '', true)"));
+        assert_eq!(classifier.take_lookups(), Lookups { hits: 2, misses: 6 });
+    }
+
+    #[test]
     fn entries_stay_within_the_limit_and_the_used_ones_stay() {
         let mut classifier = Classifier::new(64, 1 << 20);
         let hot = classifier.classify(b"select 'hot'", true);
         for n in 0..10_000 {
-            classifier.classify(format!("select {n}").as_bytes(), true);
+            classifier.classify(format!("select c{n}").as_bytes(), true);
             assert!(Arc::ptr_eq(&hot, &classifier.classify(b"select 'hot'", true)));
             assert!(classifier.remembered() <= 64);
         }
@@ -193,11 +222,11 @@ mod tests {
     #[test]
     fn long_texts_are_not_kept() {
         let mut classifier = Classifier::new(64, 64 << 10);
-        let long = format!("select '{}'", "x".repeat(5000));
+        let long = format!("select {}", "x".repeat(5000));
         classifier.classify(long.as_bytes(), true);
         assert_eq!(classifier.remembered(), 0);
         for n in 0..1000 {
-            classifier.classify(format!("select {n}, '{}'", "x".repeat(1000)).as_bytes(), true);
+            classifier.classify(format!("select c{n}, {}", "x".repeat(1000)).as_bytes(), true);
             assert!(classifier.remembered() <= 64, "32 KiB a generation hold no more than 32 texts of 1 KiB");
         }
     }

@@ -8,6 +8,7 @@ mod builtins;
 mod cache;
 mod catalog;
 mod classify;
+mod constants;
 mod effects;
 mod encoding;
 mod explain;
