@@ -27,12 +27,52 @@ impl ClientTask {
     /// Gets a server for `need` and attaches it. A request that gets none is answered with an error, and the session
     /// goes on.
     pub(super) async fn acquire(&mut self, need: Need) -> Result<(), End> {
-        let began = Instant::now();
+        let mut search = Search::new(Instant::now());
+        match self.take_at_once(need, &mut search) {
+            Ok(()) => self.relay.push_to_server(0).await.or_else(|_| self.lost()),
+            // Boxed, as what else is seldom waited for: idle clients should not keep room for it.
+            Err(first) => Box::pin(self.acquire_in_time(need, first, search)).await,
+        }
+    }
+
+    /// Takes and attaches a server that needs no waiting for, as nearly always. Else says what came of looking for a
+    /// node, unless that is to be done again.
+    fn take_at_once(&mut self, need: Need, search: &mut Search) -> Result<(), Option<Box<Sought>>> {
+        let placed = match self.seek_at_once(need, self.out_of_reach(), search) {
+            Some(Sought::Node(placed)) => placed,
+            other => return Err(other.map(Box::new)),
+        };
+        let leader = if placed.is_primary { self.leader(placed.node) } else { Ok(None) };
+        let Ok(leader) = leader else { return Err(Some(Box::new(Sought::Node(placed)))) };
+        let pool = self.pool(placed.node);
+        let server = self.where_it_wrote(&pool, need).or_else(|| pool.try_checkout(self.worker.home));
+        let Some(server) = server else { return Err(Some(Box::new(Sought::Node(placed)))) };
+        let term = leader.map(|leader| leader.lead.term);
+        let sound = self.trusts(&server, Some(&placed)) && fits(&server, placed.is_primary);
+        if !sound || !term.is_none_or(|term| server.verified == term && self.underway.begin(term)) {
+            server.release();
+            return Err(Some(Box::new(Sought::Node(placed))));
+        }
+        search.outcome.into_iter().for_each(|outcome| self.count(outcome));
+        self.attach(server, need, Some(placed), term, (search.began, search.now));
+        Ok(())
+    }
+
+    async fn acquire_in_time(
+        &mut self,
+        need: Need,
+        mut first: Option<Box<Sought>>,
+        mut search: Search,
+    ) -> Result<(), End> {
+        let began = search.began;
         let mut avoid = self.out_of_reach();
-        let mut search = Search::new(began);
         let mut hold = None;
         loop {
-            let placed = match self.seek(need, avoid, &mut search).await? {
+            let sought = match first.take() {
+                Some(sought) => *sought,
+                None => self.seek(need, avoid, &mut search).await?,
+            };
+            let placed = match sought {
                 Sought::Node(placed) => Some(placed),
                 Sought::None => None,
                 Sought::NoStandby => {
@@ -59,14 +99,13 @@ impl ClientTask {
                 None => {
                     let patience = if is_primary { Patience::Wait } else { Patience::FailFast };
                     let pool = pool.as_ref().map(|pool| (pool, patience));
-                    // Boxed, as what else is seldom waited for: idle clients should not keep room for it.
-                    Box::pin(self.wait_for_server(pool, began)).await?
+                    self.wait_for_server(pool, began).await?
                 }
             };
             match waited {
                 Waited::Server(Ok(server)) if !self.trusts(&server, placed.as_ref()) => {
                     // It was opened after the node was asked; the answer to the next question holds for it.
-                    avoid = Box::pin(self.await_proof(&server, avoid, &mut search)).await?;
+                    avoid = self.await_proof(&server, avoid, &mut search).await?;
                     server.release();
                 }
                 Waited::Server(Ok(server)) if fits(&server, is_primary) => {
@@ -81,7 +120,7 @@ impl ClientTask {
                     if let Some(hold) = hold {
                         hold.end(HoldEnd::Released);
                     }
-                    self.attach(server, need, placed, term, began);
+                    self.attach(server, need, placed, term, (began, Instant::now()));
                     return self.relay.push_to_server(0).await.or_else(|_| self.lost());
                 }
                 Waited::Server(Ok(server)) => self.not_primary(server).await,
@@ -182,9 +221,9 @@ impl ClientTask {
         need: Need,
         placed: Option<Placed>,
         term: Option<u64>,
-        began: Instant,
+        (began, now): (Instant, Instant),
     ) {
-        let (metrics, now) = (&self.worker.metrics, Instant::now());
+        let metrics = &self.worker.metrics;
         let route = need.target as usize;
         metrics.checked_out(route, now.saturating_duration_since(began));
         metrics.routed(route, need.reason.index());

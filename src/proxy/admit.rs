@@ -24,6 +24,13 @@ impl ClientTask {
     /// A session that keeps its server is held here between its transactions, as others are before they get one.
     pub(super) async fn may_go_on(&mut self) -> Result<bool, End> {
         let Some(term) = self.term() else { return Ok(true) };
+        if self.underway.gate().passes(term) && self.underway.begin(term) {
+            return Ok(true);
+        }
+        Box::pin(self.held(term)).await
+    }
+
+    async fn held(&mut self, term: u64) -> Result<bool, End> {
         let mut hold = None;
         loop {
             let gate = self.underway.gate().clone();

@@ -16,9 +16,9 @@ use super::state::{Trouble, Worker};
 use crate::pg::{SqlState, Timeline};
 use crate::pool::{Identity, Pool};
 use crate::routing::{InFlight, Need, Reason, Token};
-use crate::session::{self, BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session, pins};
-use crate::sql::{Lookups, SessionState};
-use crate::telemetry::{Direction, Found, Origin};
+use crate::session::{BackendStep, Context, FrontendStep, Healing, Parting, PoolMode, Session};
+use crate::sql::SessionState;
+use crate::telemetry::{Direction, Origin};
 use crate::topology::NodeId;
 use crate::wire::error_response::{PgError, Severity};
 use crate::wire::frontend::tag;
@@ -246,8 +246,10 @@ impl ClientTask {
         }
         self.count_sent();
         let runs_again = matches!(step, BackendStep::Replay | BackendStep::RunElsewhere(_));
+        // One look at the clock does for the statement and for the server.
+        let now = Instant::now();
         if !runs_again && !self.session.more_to_come() {
-            self.count_statement();
+            self.count_statement(now);
         }
         match step {
             BackendStep::NeedInput => match self.relay.push_to_server(0).await {
@@ -255,7 +257,7 @@ impl ClientTask {
                 Err(_) => self.server_lost(None),
             },
             BackendStep::Release => {
-                self.release();
+                self.release_at(now);
                 Ok(())
             }
             BackendStep::Replay => {
@@ -282,6 +284,10 @@ impl ClientTask {
 
     /// Gives the server back.
     pub(super) fn release(&mut self) {
+        self.release_at(Instant::now());
+    }
+
+    fn release_at(&mut self, now: Instant) {
         let Some(mut server) = self.relay.server.take() else { return };
         self.client.detach();
         self.underway.end();
@@ -290,7 +296,7 @@ impl ClientTask {
         let clean = self.relay.from_server.is_empty() && self.relay.to_server.is_empty();
         self.relay.forget_server(&self.worker.spare);
         if let Some(checkout) = self.checkout.take() {
-            self.settle(checkout);
+            self.settle(checkout, now);
         }
         // Bytes after the last answer belong to nobody; a server that sends such is not trusted with the next client.
         if clean {
@@ -300,8 +306,7 @@ impl ClientTask {
         }
     }
 
-    fn settle(&mut self, checkout: Checkout) {
-        let now = Instant::now();
+    fn settle(&mut self, checkout: Checkout, now: Instant) {
         self.note_use(&checkout, now);
         let metrics = &self.worker.metrics;
         metrics.transaction(checkout.node);
@@ -423,68 +428,6 @@ impl ClientTask {
             }
         }
         Ok(())
-    }
-
-    fn count_lookups(&self, prepared: Lookups) {
-        let metrics = &self.worker.metrics;
-        let texts = self.worker.brain().classifier.take_lookups();
-        for (found, count) in [(Found::Hit, prepared.hits), (Found::Miss, prepared.misses)] {
-            metrics.prepared(found, count);
-        }
-        for (found, count) in [(Found::Hit, texts.hits), (Found::Miss, texts.misses)] {
-            metrics.classified(found, count);
-        }
-    }
-
-    /// Counts a statement whose answer has ended.
-    fn count_statement(&mut self) {
-        if let (Some(asked_at), Some(checkout)) = (self.asked_at.take(), &self.checkout) {
-            self.worker.metrics.statement(checkout.node, checkout.need.target as usize, asked_at.elapsed());
-        }
-    }
-
-    fn count_errors(&mut self) {
-        for (origin, code) in self.session.take_errors() {
-            let origin = match origin {
-                session::Origin::Proxy => Origin::Proxy,
-                session::Origin::Server => Origin::Server,
-            };
-            self.worker.metrics.error(origin, code);
-        }
-    }
-
-    fn count_sent(&mut self) {
-        self.count_errors();
-        let sent = std::mem::take(&mut self.relay.sent);
-        self.worker.metrics.bytes(Direction::ToClient, sent.to_client);
-        self.worker.metrics.bytes(Direction::ToServer, sent.to_server);
-    }
-
-    fn count_pins(&mut self) {
-        let pinned = self.session.pinned();
-        if pinned != self.pins_counted {
-            let counted = self.pins_counted;
-            for (index, (pin, name)) in pins::PINS.iter().enumerate() {
-                match (counted.intersects(*pin), pinned.intersects(*pin)) {
-                    (false, true) => {
-                        tracing::debug!(event = "session.pinned", pid = self.client.pid, reason = name);
-                        self.worker.metrics.pinned(index);
-                    }
-                    (true, false) => self.worker.metrics.unpinned(index),
-                    _ => {}
-                }
-            }
-            self.pins_counted = pinned;
-        }
-    }
-
-    fn uncount_pins(&mut self) {
-        for (index, (pin, _)) in pins::PINS.iter().enumerate() {
-            if self.pins_counted.intersects(*pin) {
-                self.worker.metrics.unpinned(index);
-            }
-        }
-        self.pins_counted = SessionState::NONE;
     }
 }
 

@@ -12,6 +12,7 @@ mod buffer;
 mod catalog;
 mod client;
 mod clients;
+mod count;
 mod explain;
 mod freshness;
 pub mod gate;

@@ -60,17 +60,30 @@ impl ClientTask {
         avoid: OutOfReach,
         search: &mut Search,
     ) -> Result<Sought, End> {
+        match self.seek_at_once(need, avoid, search) {
+            Some(sought) => Ok(sought),
+            // Only who waits listens: that takes a lock.
+            None => self.seek_patiently(need, avoid, search).await,
+        }
+    }
+
+    /// Finds one by what is known; `None` when something must be waited for.
+    pub(super) fn seek_at_once(
+        &mut self,
+        need: Need,
+        avoid: OutOfReach,
+        search: &mut Search,
+    ) -> Option<Sought> {
         if need.reason == Reason::OwnAnswer || self.reads.is_free(self.session.wishes()) {
-            return Ok(match self.place(need, avoid, search.now) {
+            return Some(match self.place(need, avoid, search.now) {
                 Ok(placed) => Sought::Node(placed),
                 Err(NoNode::NoPrimary) => Sought::None,
                 Err(NoNode::NoStandby) => Sought::NoStandby,
             });
         }
-        // Only who waits listens: that takes a lock.
         match self.look(need, avoid, search) {
-            Found::Wait(_) => Box::pin(self.seek_patiently(need, avoid, search)).await,
-            found => Ok(self.conclude(found, need, search)),
+            Found::Wait(_) => None,
+            found => Some(self.conclude(found, need, search)),
         }
     }
 

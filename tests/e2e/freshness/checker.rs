@@ -66,7 +66,9 @@ fn run(story: &Story, id: usize, habit: Habit, run: &Run) -> Record {
     );
     let write =
         format!("WITH a AS (UPDATE d.common SET n = n + 1) UPDATE d.own SET n = n + 1 WHERE id = {id}");
-    written += client.sql(&read).split('|').nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number");
+    // Not on a standby, which need not show yet what an earlier client wrote.
+    let begins = client.sql(&format!("/* bellwether: primary */ {read}"));
+    written += begins.split('|').nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number");
     while !run.stop.load(Ordering::SeqCst) {
         let reads = match habit {
             Habit::Alternates => 1,
@@ -258,10 +260,11 @@ fn a_statement_of_the_client_is_one_statement_of_a_server() {
     let mut client: Raw = story.client();
     client.sql(super::NODE);
     // Who has written nothing has nothing to ask for.
-    let before = logged(&story, "demo@demo");
+    let (before, began) = (logged(&story, "demo@demo"), Instant::now());
     for _ in 0..100 {
         client.sql(super::NODE);
     }
+    let took = began.elapsed();
     eventually("all is logged", || logged(&story, "demo@demo") >= before + 100);
     assert_eq!(logged(&story, "demo@demo"), before + 100);
     let positions = |story: &Story| {
@@ -271,7 +274,7 @@ fn a_statement_of_the_client_is_one_statement_of_a_server() {
     };
     // Looking for a better standby twenty times a second costs some; reading does not.
     let idle = positions(&story);
-    assert!(idle <= 20, "{idle}");
+    assert!(idle as f64 <= 10.0 + 25.0 * took.as_secs_f64(), "{idle} in {took:?}");
 
     // Who writes, thinks for a moment and reads: its read goes out at once, to a standby known to show the
     // write.
