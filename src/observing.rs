@@ -57,6 +57,7 @@ impl Operations for Observing {
             timeline: led.timeline.map(|timeline| timeline.0),
             term: led.term,
             down: Some(led.down),
+            steps: Vec::new(),
             lost_bytes: None,
             reason: led.reason,
             by: None,

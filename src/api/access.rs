@@ -1,5 +1,8 @@
 //! Who may change something: whoever shows the token, or can open the Unix socket.
 
+use std::fmt;
+use std::net::IpAddr;
+
 use arc_swap::ArcSwapOption;
 use hyper::StatusCode;
 use sha2::{Digest, Sha256};
@@ -10,10 +13,20 @@ use super::answers::{Answer, error_with_hint};
 /// Where a connection came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
-    /// The network: anybody may ask, changes need the token.
-    Tcp,
+    /// The network, and from where: anybody may ask, changes need the token.
+    Tcp(IpAddr),
     /// The socket file: its mode says who gets here.
     Socket,
+}
+
+/// Where somebody is who does not say who they are.
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Door::Tcp(address) => address.to_canonical().fmt(f),
+            Door::Socket => f.write_str("local socket"),
+        }
+    }
 }
 
 /// The token in force.

@@ -36,7 +36,7 @@ pub(super) async fn respond(shared: &Shared, door: Door, request: Request<Incomi
             if let Err(refused) = shared.access.check(door, header(AUTHORIZATION).as_deref()) {
                 return whole(*refused, &path);
             }
-            match wish(read, &asked, request.into_body()).await {
+            match wish(read, &asked, door, request.into_body()).await {
                 Ok((wish, by)) => return carried_out(shared, wish, by).await,
                 Err(answer) => *answer,
             }
@@ -64,13 +64,19 @@ pub(super) async fn respond(shared: &Shared, door: Door, request: Request<Incomi
     response
 }
 
-async fn wish(read: WishReader, asked: &Asked, body: Incoming) -> Result<(Wish, Requester), Box<Answer>> {
+async fn wish(
+    read: WishReader,
+    asked: &Asked,
+    door: Door,
+    body: Incoming,
+) -> Result<(Wish, Requester), Box<Answer>> {
     let too_long = |_| Box::new(error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broke off"));
     let body = Limited::new(body, MOST_BODY_BYTES).collect().await.map_err(too_long)?.to_bytes();
     let (wish, by) = read(asked, &body).map_err(|wrong| Box::new(error(StatusCode::BAD_REQUEST, &wrong)))?;
     let short =
         |words: String| words.chars().filter(|letter| !letter.is_control()).take(MOST_WORDS).collect();
-    Ok((wish, Requester { by: by.by.map(short), reason: by.reason.map(short) }))
+    let who = by.by.map(short).filter(|who: &String| !who.is_empty()).unwrap_or_else(|| door.to_string());
+    Ok((wish, Requester { by: Some(who), reason: by.reason.map(short) }))
 }
 
 /// Sends what happens as it happens. The status is that of the end where there is nothing before it.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,8 +97,8 @@ impl Server {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                (stream, place) = next_tcp(self.listener.as_ref(), &places) => {
-                    connections.spawn(serve(stream, Door::Tcp, self.shared.clone(), place));
+                (stream, from, place) = next_tcp(self.listener.as_ref(), &places) => {
+                    connections.spawn(serve(stream, Door::Tcp(from), self.shared.clone(), place));
                 }
                 (stream, place) = next_unix(self.socket.as_ref(), &kept) => {
                     connections.spawn(serve(stream, Door::Socket, self.shared.clone(), place));
@@ -112,12 +112,12 @@ impl Server {
 async fn next_tcp(
     listener: Option<&TcpListener>,
     places: &Arc<Semaphore>,
-) -> (tokio::net::TcpStream, OwnedSemaphorePermit) {
+) -> (tokio::net::TcpStream, IpAddr, OwnedSemaphorePermit) {
     let Some(listener) = listener else { return std::future::pending().await };
     let place = place(places).await;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, from)) => return (stream, from.ip(), place),
             Err(error) => pause(&error).await,
         }
     }

@@ -104,7 +104,7 @@ pub struct Upon {
 /// Who asked, as they say themselves; goes into the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requester {
-    /// Such as `ops@bastion`.
+    /// Such as `ops@bastion`; of whoever does not say, where the request came from.
     pub by: Option<String>,
     /// Why, in their words.
     pub reason: Option<String>,
@@ -341,11 +341,13 @@ pub struct Past {
     pub term: u64,
     /// How long no writes were taken.
     pub down: Option<Duration>,
+    /// How long each step took, as far as that is known: `hold`, `freeze`, `promote`.
+    pub steps: Vec<(&'static str, Duration)>,
     /// Bytes of WAL that were lost with the old primary.
     pub lost_bytes: Option<u64>,
     /// Why.
     pub reason: String,
-    /// Who asked for it; `None` when nobody did.
+    /// Who asked for it, such as `ops@bastion`, or `automatic`; `None` when that is not known.
     pub by: Option<String>,
 }
 

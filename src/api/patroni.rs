@@ -80,6 +80,8 @@ pub(super) fn own_history(past: Result<Vec<Past>, End>) -> Answer {
             "timeline": past.timeline,
             "term": past.term,
             "down_seconds": past.down.map(|down| down.as_secs_f64()),
+            "steps": past.steps.iter().map(|(step, took)| json!({"step": step, "seconds": took.as_secs_f64()}))
+                .collect::<Vec<_>>(),
             "lost_bytes": past.lost_bytes,
             "reason": past.reason,
             "by": past.by,

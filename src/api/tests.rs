@@ -93,6 +93,7 @@ impl Operations for Fake {
             timeline: Some(2),
             term: 2,
             down: Some(std::time::Duration::from_millis(1500)),
+            steps: Vec::new(),
             lost_bytes: None,
             reason: "it was promoted".to_owned(),
             by: None,

@@ -31,19 +31,29 @@ struct Change {
     to: Option<String>,
     timeline: Option<u64>,
     down_seconds: Option<f64>,
+    #[serde(default)]
+    steps: Vec<Step>,
     lost_bytes: Option<u64>,
     reason: String,
     by: Option<String>,
 }
 
-const COLUMNS: [Column; 8] = [
+#[derive(Deserialize)]
+struct Step {
+    step: String,
+    seconds: f64,
+}
+
+const COLUMNS: [Column; 10] = [
     Column::new("WHEN"),
     Column::new("KIND").worth(3),
     Column::new("FROM"),
     Column::new("TO"),
     Column::new("TL").right().worth(1),
     Column::new("DOWN").right(),
+    Column::new("STEPS").worth(0),
     Column::new("LOST").right().worth(2),
+    Column::new("BY").worth(4),
     Column::new("WHY"),
 ];
 
@@ -54,10 +64,6 @@ impl History {
         }
         let mut table = Table::new(&COLUMNS);
         for change in &self.changes {
-            let why = match &change.by {
-                Some(by) => format!("{} (asked for by {by})", change.reason),
-                None => change.reason.clone(),
-            };
             table.row(vec![
                 when(&change.time).into(),
                 change.kind.clone().into(),
@@ -65,10 +71,20 @@ impl History {
                 or_dash(change.to.as_ref()).into(),
                 or_dash(change.timeline).into(),
                 or_dash(change.down_seconds.map(age)).into(),
+                or_dash(change.steps()).into(),
                 or_dash(change.lost_bytes.map(bytes)).into(),
-                why.into(),
+                or_dash(change.by.as_ref()).into(),
+                change.reason.clone().into(),
             ]);
         }
         table.text(screen)
+    }
+}
+
+impl Change {
+    /// What the time without writes went into.
+    fn steps(&self) -> Option<String> {
+        let steps = self.steps.iter().map(|step| format!("{} {:.0} ms", step.step, step.seconds * 1000.0));
+        Some(steps.collect::<Vec<_>>().join(", ")).filter(|steps| !steps.is_empty())
     }
 }

@@ -4,7 +4,7 @@ use super::facts::Facts;
 use super::key::Key;
 use super::known::Nodes;
 use super::lineage::Kinship;
-use super::records::{Config, Durability, History, Identity, Phase, Record, Rule, Sync, Term};
+use super::records::{Asked, Config, Durability, History, Identity, Phase, Record, Rule, Sync, Term};
 use super::settings::Settings;
 use super::situation::Plan;
 use super::transaction::{Revision, Txn, View};
@@ -63,7 +63,9 @@ fn adopted(settings: &Settings, view: &View, leader: &NodeName, facts: &Facts) -
         leader: leader.clone(),
         before: None,
         lineage: facts.lineage.clone(),
+        kind: None,
         reason: "taken in as it was found".to_owned(),
+        asked: Asked::default(),
         lost_bytes: 0,
         at_ms: 0,
         steps_ms: Vec::new(),

@@ -124,7 +124,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::cluster::records::{Phase, Term};
+    use crate::cluster::records::{Asked, OperationKind, Phase, Request, Term};
 
     #[test]
     fn a_term_is_readable_and_comes_back() {
@@ -148,5 +148,24 @@ mod tests {
         for broken in ["", "{}", "[]", r#"{"lineage":[]}"#] {
             assert!(Record::decode(Kind::Term, broken.as_bytes()).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn records_that_do_not_say_who_asked_are_read() {
+        let history = r#"{"leader":"b","before":"a","lineage":[[1,"0/0"],[2,"0/50"]],"reason":"failover by request","lost_bytes":0,"at_ms":7,"steps_ms":[["Frozen",40]]}"#;
+        let Ok(Record::History(read)) = Record::decode(Kind::History, history.as_bytes()) else {
+            panic!("it is read");
+        };
+        assert_eq!((&read.asked, read.kind), (&Asked::default(), None));
+        let operation = r#"{"kind":"Forced","term":4,"step":"Open","reason":"failover by request","wanted":null,"accept_loss":true,"candidate":"b","given_up":[],"fenced":true,"known_end":"0/60","required":"0/50"}"#;
+        let Ok(Record::Operation(read)) = Record::decode(Kind::Op, operation.as_bytes()) else {
+            panic!("it is read");
+        };
+        assert_eq!((&read.asked, read.kind), (&Asked::default(), OperationKind::Forced));
+        let old = Record::decode(Kind::Request, br#"{"Switchover":{"to":null}}"#);
+        assert_eq!(old, Ok(Record::Request(Request::Switchover { to: None, asked: Asked::default() })));
+        let asked = Asked { by: Some("ops@bastion".to_owned()), why: None };
+        let request = Record::Request(Request::Failover { to: None, accept_loss: false, asked });
+        assert_eq!(Record::decode(Kind::Request, &request.encode()), Ok(request));
     }
 }

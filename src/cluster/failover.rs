@@ -9,7 +9,9 @@ use super::lineage::Kinship;
 use super::moment::Moment;
 use super::mutation::Mutation;
 use super::order::Command;
-use super::records::{History, Operation, OperationKind, Opinion, Phase, Record, Rule, Step, Sync, Term};
+use super::records::{
+    Asked, History, Operation, OperationKind, Opinion, Phase, Record, Rule, Step, Sync, Term,
+};
 use super::situation::{Plan, Situation};
 use super::switchover;
 use super::sync_names::SyncNames;
@@ -23,19 +25,21 @@ use crate::topology::NodeName;
 pub(super) struct Begin {
     pub(super) kind: OperationKind,
     pub(super) reason: String,
+    pub(super) asked: Asked,
     pub(super) wanted: Option<NodeName>,
     pub(super) accept_loss: bool,
 }
 
 /// Freezes: from the moment this happens no proxy gets a new permission.
 pub(super) fn freeze(s: &Situation<'_>, begin: Begin) -> Txn {
-    let Begin { kind, reason, wanted, accept_loss } = begin;
+    let Begin { kind, reason, asked, wanted, accept_loss } = begin;
     let term = Term { number: s.term.number + 1, phase: Phase::Frozen, ..s.term.clone() };
     let operation = Operation {
         kind,
         term: term.number,
         step: Step::Frozen,
         reason,
+        asked,
         wanted,
         accept_loss,
         candidate: None,
@@ -254,7 +258,9 @@ pub(super) fn reopen(
         leader: leader.clone(),
         before: Some(leader.clone()),
         lineage: s.term.lineage.clone(),
+        kind: Some(operation.kind),
         reason: format!("{}; {leader} goes on: {why}", operation.reason),
+        asked: operation.asked.clone(),
         lost_bytes: 0,
         at_ms: 0,
         steps_ms: s.memory.times(s.now),

@@ -10,7 +10,7 @@ use super::known::{Known, Sort};
 use super::lineage::Kinship;
 use super::mutation::Mutation;
 use super::order::Command;
-use super::records::{Grant, Operation, OperationKind, Record, Step};
+use super::records::{Asked, Grant, Operation, OperationKind, Record, Step};
 use super::settings::Mode;
 use super::situation::{Plan, Situation};
 use super::sync_names::SyncNames;
@@ -95,7 +95,8 @@ fn judge(s: &Situation<'_>, plan: &mut Plan) -> Option<Plan> {
 
 fn begin(s: &Situation<'_>, reason: String) -> Plan {
     let say = format!("term {}: frozen, {reason}", s.term.number + 1);
-    let begin = Begin { kind: OperationKind::Failover, reason, wanted: None, accept_loss: false };
+    let asked = Asked::default();
+    let begin = Begin { kind: OperationKind::Failover, reason, asked, wanted: None, accept_loss: false };
     Plan { txn: Some((failover::freeze(s, begin), say)), hurry: true, ..Plan::default() }
 }
 

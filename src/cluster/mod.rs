@@ -47,8 +47,8 @@ pub use moment::Moment;
 pub use mutation::{Mutated, Mutation};
 pub use order::{Command, Done, Order};
 pub use records::{
-    Ack, AckKind, Answer, Beat, Config, Durability, Epoch, Grant, History, Identity, Member, Observation,
-    Operation, OperationKind, Opinion, Phase, Record, Request, Rule, Status, Step, Sync, Term,
+    Ack, AckKind, Answer, Asked, Beat, Config, Durability, Epoch, Grant, History, Identity, Member,
+    Observation, Operation, OperationKind, Opinion, Phase, Record, Request, Rule, Status, Step, Sync, Term,
 };
 pub use settings::{Limits, Mode, Settings, TimingError, Timings};
 pub use sync_names::SyncNames;

@@ -116,6 +116,15 @@ pub struct Sync {
     pub heir: Option<Rule>,
 }
 
+/// Who asked for something, and why, in their own words. Empty where nobody did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Such as `ops@bastion`.
+    pub by: Option<String>,
+    /// Such as `kernel patch`.
+    pub why: Option<String>,
+}
+
 /// What an operation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperationKind {
@@ -153,6 +162,9 @@ pub struct Operation {
     pub step: Step,
     /// Why it began.
     pub reason: String,
+    /// Who wanted it. Records of earlier releases have none.
+    #[serde(default)]
+    pub asked: Asked,
     /// The node asked for, if one was.
     pub wanted: Option<NodeName>,
     /// The operator accepts lost commits.
@@ -276,6 +288,9 @@ pub enum Request {
     Switchover {
         /// Where to.
         to: Option<NodeName>,
+        /// Who wants it.
+        #[serde(default)]
+        asked: Asked,
     },
     /// Replace the leader even if it seems well.
     Failover {
@@ -283,6 +298,9 @@ pub enum Request {
         to: Option<NodeName>,
         /// Whether commits may be lost.
         accept_loss: bool,
+        /// Who wants it.
+        #[serde(default)]
+        asked: Asked,
     },
     /// Give up the switchover that waits for transactions to end.
     Cancel,
@@ -325,8 +343,14 @@ pub struct History {
     pub before: Option<NodeName>,
     /// The history of its data.
     pub lineage: Lineage,
+    /// What the operation was for when it ended; `None` for a cluster that was taken in, and in records of earlier releases.
+    #[serde(default)]
+    pub kind: Option<OperationKind>,
     /// Why.
     pub reason: String,
+    /// Who wanted it. Records of earlier releases have none.
+    #[serde(default)]
+    pub asked: Asked,
     /// Bytes of the old leader's WAL, as far as it is known, that the new one does not have.
     pub lost_bytes: u64,
     /// When it was written, in milliseconds since 1970 on the wall clock of whoever wrote it: for people. The core has no

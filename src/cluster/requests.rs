@@ -19,7 +19,7 @@ pub(super) fn open(s: &Situation<'_>) -> Option<Plan> {
         said(answered(s, s.txn(), id, false, why), say)
     };
     Some(match request {
-        Request::Switchover { to } => match to {
+        Request::Switchover { to, asked } => match to {
             Some(to) if *to == s.term.leader => refuse(format!("{to} leads already")),
             None if s.config().paused => refuse("paused: name the node to switch to".to_owned()),
             to => match switchover_to(s, to.as_ref()) {
@@ -30,18 +30,20 @@ pub(super) fn open(s: &Situation<'_>) -> Option<Plan> {
                         Some(wait) => refuse(wait.to_string()),
                         None => {
                             let text = format!("switchover from {} to {candidate}", s.term.leader);
-                            done(switchover::hold(s, &candidate, format!("{text} by request")), text)
+                            let reason = format!("{text} by request");
+                            done(switchover::hold(s, &candidate, reason, asked.clone()), text)
                         }
                     },
                 },
             },
         },
-        Request::Failover { to, accept_loss } => match forced(s, to.as_ref()) {
+        Request::Failover { to, accept_loss, asked } => match forced(s, to.as_ref()) {
             Err(why) => refuse(why),
             Ok(()) => {
                 let begin = Begin {
                     kind: OperationKind::Forced,
                     reason: "failover by request".to_owned(),
+                    asked: asked.clone(),
                     wanted: to.clone(),
                     accept_loss: *accept_loss,
                 };
@@ -87,10 +89,11 @@ pub(super) fn frozen(s: &Situation<'_>, operation: &Operation) -> Option<Plan> {
         let say = format!("request {id} is refused: {why}");
         Some(said(answered(s, s.txn(), id, false, why), say))
     };
-    let Request::Failover { to, accept_loss } = request else {
+    let Request::Failover { to, accept_loss, asked } = request else {
         return refuse(format!("an operation is under way: {}", operation.reason));
     };
-    let next = Operation { wanted: to.clone(), accept_loss: *accept_loss, ..operation.clone() };
+    let asked = asked.clone();
+    let next = Operation { wanted: to.clone(), accept_loss: *accept_loss, asked, ..operation.clone() };
     if let Some(why) = to.as_ref().and_then(|to| unfit(s, &next, to)) {
         return refuse(why);
     }

@@ -9,7 +9,7 @@ use super::lineage::Kinship;
 use super::moment::Moment;
 use super::mutation::Mutation;
 use super::order::Command;
-use super::records::{AckKind, Operation, OperationKind, Phase, Record, Request, Step, Term};
+use super::records::{AckKind, Asked, Operation, OperationKind, Phase, Record, Request, Step, Term};
 use super::situation::{Plan, Situation};
 use super::transaction::Txn;
 use super::verdict::Verdict;
@@ -108,13 +108,14 @@ pub(super) fn only_leader(s: &Situation<'_>) -> Option<Wait> {
 }
 
 /// Holds: proxies let running transactions end and begin none. Begins the operation for `candidate`.
-pub(super) fn hold(s: &Situation<'_>, candidate: &NodeName, reason: String) -> Txn {
+pub(super) fn hold(s: &Situation<'_>, candidate: &NodeName, reason: String, asked: Asked) -> Txn {
     let term = Term { phase: Phase::Hold, ..s.term.clone() };
     let operation = Operation {
         kind: OperationKind::Switchover,
         term: term.number,
         step: Step::Held,
         reason,
+        asked,
         wanted: Some(candidate.clone()),
         accept_loss: false,
         candidate: None,
@@ -134,6 +135,7 @@ pub(super) fn held(s: &Situation<'_>, operation: &Operation) -> Plan {
         let begin = Begin {
             kind: OperationKind::Failover,
             reason: format!("{}; the leader died meanwhile ({votes})", operation.reason),
+            asked: operation.asked.clone(),
             wanted: None,
             accept_loss: false,
         };

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use bellwether::api::{
     Candidate, End, Explanation, Later, NodeFacts, Operations, Outcome, Overview, Past, Progress, StoreHealth,
 };
-use bellwether::cluster::{History, Key, Kind, Phase, Record, Selector, Status, Step, View};
+use bellwether::cluster::{History, Key, Kind, OperationKind, Phase, Record, Selector, Status, Step, View};
 use bellwether::coordinator::lead::State;
 use bellwether::store::{Store, records};
 use bellwether::topology::NodeId;
@@ -175,22 +175,49 @@ pub(super) fn history(store: Arc<dyn Store>) -> Later<Vec<Past>> {
 }
 
 fn past(term: u64, history: &History) -> Past {
-    let kind = match &history.before {
-        None => "adopted",
-        Some(before) if *before == history.leader => "kept",
-        Some(_) if history.reason.contains("switchover") => "switchover",
-        Some(_) => "failover",
+    let by = match (&history.asked.by, history.kind) {
+        (None, Some(OperationKind::Failover)) => Some("automatic".to_owned()),
+        (by, _) => by.clone(),
     };
+    let reason = match &history.asked.why {
+        Some(why) => format!("{} (\"{why}\")", history.reason),
+        None => history.reason.clone(),
+    };
+    let steps: Vec<_> = history.steps_ms.iter().filter_map(step).collect();
     Past {
         at: SystemTime::UNIX_EPOCH + Duration::from_millis(history.at_ms),
-        kind,
+        kind: kind(history),
         from: history.before.clone(),
         to: Some(history.leader.clone()),
         timeline: Some(history.lineage.last().timeline.0),
         term,
-        down: Some(Duration::from_millis(history.steps_ms.iter().map(|(_, ms)| ms).sum())),
+        down: Some(steps.iter().map(|(_, took)| *took).sum()),
+        steps,
         lost_bytes: Some(history.lost_bytes),
-        reason: history.reason.clone(),
-        by: None,
+        reason,
+        by,
     }
+}
+
+fn kind(history: &History) -> &'static str {
+    match (&history.before, history.kind) {
+        (None, _) => "adopted",
+        (Some(before), _) if *before == history.leader => "kept",
+        (Some(_), Some(OperationKind::Switchover)) => "switchover",
+        (Some(_), Some(OperationKind::Failover | OperationKind::Forced)) => "failover",
+        // Records of earlier releases say it in words only.
+        (Some(_), None) if history.reason.contains("switchover") => "switchover",
+        (Some(_), None) => "failover",
+    }
+}
+
+/// The words are those of `bellwether_failover_step_seconds`.
+fn step((step, millis): &(Step, u64)) -> Option<(&'static str, Duration)> {
+    let word = match step {
+        Step::Held => "hold",
+        Step::Frozen => "freeze",
+        Step::Chosen => "promote",
+        Step::Open | Step::Settled => return None,
+    };
+    Some((word, Duration::from_millis(*millis)))
 }

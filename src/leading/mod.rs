@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use bellwether::api::{
     End, Explanation, Later, NodeFacts, Operations, Outcome, Overview, Past, Progress, Requester, Wish,
 };
-use bellwether::cluster::{Config, Durability, Mode, Request};
+use bellwether::cluster::{Asked, Config, Durability, Mode, Request};
 use bellwether::coordinator::lead::Lead;
 use bellwether::topology::NodeId;
 
@@ -44,7 +44,7 @@ impl Operations for Leading {
                 Ok(plan) if upon.dry_run => plan.told(),
                 Ok(_) => match at {
                     Some(at) => self.schedule(to, at, by),
-                    None => self.submit(Request::Switchover { to }, by),
+                    None => self.submit(Request::Switchover { to, asked: asked(&by) }, by),
                 },
             },
             Wish::CancelSwitchover => self.cancel(by),
@@ -54,7 +54,7 @@ impl Operations for Leading {
                     Ok(plan) if upon.dry_run => plan.told(),
                     Ok(_) => {
                         let accept_loss = allow_data_loss.is_some_and(|bytes| bytes > 0);
-                        self.submit(Request::Failover { to, accept_loss }, by)
+                        self.submit(Request::Failover { to, accept_loss, asked: asked(&by) }, by)
                     }
                 }
             }
@@ -105,6 +105,11 @@ impl Leading {
             Mode::Manual => "manual",
         }
     }
+}
+
+/// Who wants it, for the history.
+fn asked(by: &Requester) -> Asked {
+    Asked { by: by.by.clone(), why: by.reason.clone() }
 }
 
 /// What is said while nothing is known of what the proxies agreed on.

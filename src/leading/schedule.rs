@@ -11,8 +11,8 @@ use bellwether::api::{End, Outcome, Progress, Requester, Scheduled};
 use bellwether::cluster::Request;
 use bellwether::topology::NodeName;
 
-use super::Leading;
 use super::requests::Following;
+use super::{Leading, asked};
 
 /// At most one switchover, and the task that waits for its time. It is lost when the proxy stops, which whoever asked
 /// is told.
@@ -56,7 +56,7 @@ impl Leading {
         let task = tokio::spawn(async move {
             sleep(pause).await;
             slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let end = following.carry_out(Request::Switchover { to }, &by).await;
+            let end = following.carry_out(Request::Switchover { to, asked: asked(&by) }, &by).await;
             tracing::info!(event = "scheduled", outcome = ?end.outcome, "{}", end.message);
         });
         *scheduled = Some(Waiting { what, task });

@@ -28,6 +28,8 @@ fn a_killed_primary_is_replaced_and_writes_go_on() {
         world.readers(0) == [other] && world.readers(1) == [other]
     });
     println!("settled {:?} after the kill", began.elapsed());
+    let history = world.http(0, "GET", "/api/v1/history", "").expect("an answer").1;
+    assert!(history.contains("\"by\":\"automatic\"") && history.contains("a is dead"), "{history}");
 }
 
 /// What the standbys received of the record that was being written is not the beginning of anything: whoever leads has

@@ -50,7 +50,8 @@ fn a_move_is_refused_with_numbers_forced_and_told_of() {
     done(&world, &["switchover", "--cancel", "--yes"]);
     assert_eq!(world.status(0)["scheduled"], Value::Null);
     let soon = display_time(SystemTime::now() + Duration::from_secs(2));
-    let accepted = world.run(0, &["switchover", "--to", "b", "--at", &soon, "--yes"]);
+    let accepted =
+        world.run(0, &["switchover", "--to", "b", "--at", &soon, "--yes", "--reason", "kernel patch"]);
     assert_eq!(accepted.status.code(), Some(0), "{}", text(&accepted.stderr));
     world.until("b leads when the time has come", |world| world.leader(1).as_deref() == Some("b"));
     assert_eq!(world.run(0, &["status", "--check"]).status.code(), Some(3), "a takes writes beside it");
@@ -79,6 +80,20 @@ fn a_move_is_refused_with_numbers_forced_and_told_of() {
     assert_eq!(told, [r#""failover" "c""#, r#""switchover" "b""#, r#""adopted" "a""#], "{history}");
     assert!(changes[0]["down_seconds"].as_f64() > Some(0.0), "{history}");
     assert!(changes[0]["lost_bytes"].is_u64() && changes[0]["reason"].is_string(), "{history}");
+    // Who wanted what, and where the time went.
+    let by = |nth: usize| changes[nth]["by"].as_str().unwrap_or_default();
+    assert!(!by(0).is_empty() && by(0) != "automatic", "{history}");
+    assert_eq!(by(0), by(1), "{history}");
+    assert!(
+        changes[1]["reason"].as_str().is_some_and(|why| why.ends_with(" (\"kernel patch\")")),
+        "{history}"
+    );
+    assert!(changes[2]["by"].is_null(), "nobody asked for what was found: {history}");
+    let steps = changes[1]["steps"].as_array().expect("a list").iter().map(|step| step["step"].as_str());
+    assert_eq!(steps.collect::<Vec<_>>(), [Some("hold"), Some("freeze"), Some("promote")], "{history}");
+    let table = done(&world, &["history"]);
+    let moved = table.lines().find(|line| line.contains("kernel patch")).unwrap_or_default();
+    assert!(moved.contains(" hold ") && moved.contains(by(1)), "{table}");
     let (status, patroni) = world.http(1, "GET", "/history", "").expect("an answer");
     assert!(status == 200 && patroni.contains("\"c\""), "{patroni}");
     let (_, cluster) = world.http(1, "GET", "/cluster", "").expect("an answer");

@@ -1,6 +1,6 @@
 //! What goes wrong, drawn from the seed before anything happens: a list, so that it can be cut down.
 
-use bellwether::cluster::{Durability, Key, Record, Request, Txn};
+use bellwether::cluster::{Asked, Durability, Key, Record, Request, Txn};
 
 use super::clock::{Clock, MS, SECOND, Time};
 use super::network::Party;
@@ -296,11 +296,11 @@ impl World {
             }
             What::Switchover(to) if begins => {
                 let to = to.map(|node| self.names[node].clone());
-                self.request(fault.number, Request::Switchover { to });
+                self.request(fault.number, Request::Switchover { to, asked: Asked::default() });
             }
             What::Forced(to, accept_loss) if begins => {
                 let to = to.map(|node| self.names[node].clone());
-                self.request(fault.number, Request::Failover { to, accept_loss });
+                self.request(fault.number, Request::Failover { to, accept_loss, asked: Asked::default() });
             }
             What::Switchover(_) | What::Forced(..) => {}
             _ => self.ail(fault.what, node, begins),

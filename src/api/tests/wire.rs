@@ -93,6 +93,15 @@ async fn changes_need_the_token() {
 }
 
 #[tokio::test]
+async fn who_does_not_say_who_they_are_is_known_by_their_address() {
+    for (body, by) in [(r#"{"by": "ops"}"#, "ops"), (r#"{"by": "\u0007"}"#, "127.0.0.1"), ("", "127.0.0.1")] {
+        let drain = post("/api/v1/nodes/b/drain", "Authorization: Bearer x\r\n", body);
+        let got = exchange_with(&drain, Some("x")).await;
+        assert!(got.contains(&format!("b drained by {by}\"")), "{got}");
+    }
+}
+
+#[tokio::test]
 async fn the_socket_is_for_its_owner_and_needs_no_token() {
     use std::os::unix::fs::PermissionsExt;
     let path = std::env::temp_dir().join(format!("bellwether-api-{}.sock", std::process::id()));

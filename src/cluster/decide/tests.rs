@@ -5,7 +5,7 @@ mod world;
 
 use world::{World, name, proxy_name};
 
-use crate::cluster::{Durability, Key, Phase, Request, SyncNames, Upstream};
+use crate::cluster::{Asked, Durability, Key, Phase, Request, SyncNames, Upstream};
 
 const SYNC: Durability = Durability::Sync { k: 1, strict: true };
 
@@ -102,7 +102,7 @@ fn a_switchover_moves_the_lead_and_leaves_nobody_behind() {
         let mut world = World::running(3, 2, durability);
         world.run(5000);
         let first = world.term().expect("a term").number;
-        world.request("a", Request::Switchover { to: Some(name("n3")) });
+        world.request("a", Request::Switchover { to: Some(name("n3")), asked: Asked::default() });
         let ms = world.until("n3 leads", |world| world.is_open(first + 1, "n3"));
         assert!(ms < 300, "{ms} ms\n{}", world.story());
         assert_eq!(world.answer("a").map(|(accepted, _)| accepted), Some(true));
@@ -124,7 +124,7 @@ fn a_switchover_moves_the_lead_and_leaves_nobody_behind() {
 fn a_switchover_that_cannot_drain_is_cancelled() {
     let mut world = World::running(3, 2, Durability::Async);
     world.busy.insert(2);
-    world.request("a", Request::Switchover { to: None });
+    world.request("a", Request::Switchover { to: None, asked: Asked::default() });
     world.until("it is held", |world| world.term().is_some_and(|term| term.phase == Phase::Hold));
     world.run(100);
     let ms = world.until("it is open", |world| world.is_open(1, "n1"));
@@ -138,7 +138,7 @@ fn a_switchover_is_refused_with_the_numbers() {
     world.server("n2").lags = true;
     world.server("n1").position.0 += 5_000_000;
     world.run(1000);
-    world.request("a", Request::Switchover { to: Some(name("n2")) });
+    world.request("a", Request::Switchover { to: Some(name("n2")), asked: Asked::default() });
     world.until("it is answered", |world| world.answer("a").is_some());
     let (accepted, text) = world.answer("a").expect("answered");
     assert!(!accepted && text.contains("n2 lacks 50") && text.contains("the limit is 1048576"), "{text}");
@@ -148,7 +148,7 @@ fn a_switchover_is_refused_with_the_numbers() {
 fn a_leader_that_dies_in_a_switchover_is_replaced() {
     for ms in (0..60).step_by(5) {
         let mut world = World::running(3, 2, Durability::Async);
-        world.request("a", Request::Switchover { to: Some(name("n3")) });
+        world.request("a", Request::Switchover { to: Some(name("n3")), asked: Asked::default() });
         world.run(ms);
         world.kill("n1");
         world.until("another leads", |world| {
@@ -217,7 +217,8 @@ fn a_failover_needs_enough_of_those_that_may_hold_commits() {
     assert_eq!(world.term().map(|term| term.phase), Some(Phase::Frozen));
     let waits: Vec<String> = world.coordinators[&1].explain().waits.iter().map(ToString::to_string).collect();
     assert!(waits.iter().any(|wait| wait.contains("missing: n2")), "{waits:?}");
-    world.request("a", Request::Failover { to: Some(name("n3")), accept_loss: true });
+    world
+        .request("a", Request::Failover { to: Some(name("n3")), accept_loss: true, asked: Asked::default() });
     world.run(1000);
     world.server("n2").up = true;
     world.until("n3 leads", |world| world.is_open(2, "n3"));

@@ -3,7 +3,7 @@
 use super::world::{World, name};
 use crate::cluster::decide::{Action, Event};
 use crate::cluster::lineage::{Branch, Lineage};
-use crate::cluster::{Config, Durability, Member, Phase, Request, SyncNames, Upstream};
+use crate::cluster::{Asked, Config, Durability, Member, Phase, Request, SyncNames, Upstream};
 use crate::pg::{Lsn, Timeline};
 
 fn waits(world: &World) -> String {
@@ -96,7 +96,7 @@ fn a_failover_that_would_lose_too_much_waits_for_an_operator() {
     world.run(5000);
     assert_eq!(world.term().map(|term| term.phase), Some(Phase::Frozen));
     assert!(waits(&world).contains("n2 lacks 300"), "{}", waits(&world));
-    world.request("a", Request::Failover { to: None, accept_loss: true });
+    world.request("a", Request::Failover { to: None, accept_loss: true, asked: Asked::default() });
     world.until("n2 leads", |world| world.is_open(2, "n2"));
 }
 
@@ -126,12 +126,12 @@ fn a_switchover_waits_until_followers_count() {
     let mut world = World::new(3, 1, Durability::Sync { k: 1, strict: true });
     world.server("n1").counts_nobody = true;
     world.until("n1 leads", |world| world.is_open(1, "n1"));
-    world.request("a", Request::Switchover { to: Some(name("n2")) });
+    world.request("a", Request::Switchover { to: Some(name("n2")), asked: Asked::default() });
     world.until("it is refused", |world| world.answer("a").is_some());
     let told = Some((false, "commits waited for no follower, so only n1 is certain to have them".to_owned()));
     assert_eq!(world.answer("a"), told);
 
-    world.request("b", Request::Switchover { to: Some(name("n2")) });
+    world.request("b", Request::Switchover { to: Some(name("n2")), asked: Asked::default() });
     world.run(500);
     assert_eq!((world.answer("b"), world.is_open(1, "n1")), (None, true), "nobody is held while it waits");
     world.server("n1").counts_nobody = false;
