@@ -307,6 +307,8 @@ pub struct StoreHealth {
     pub reachable: usize,
     /// Members there are.
     pub members: usize,
+    /// Those that do not answer while others do, such as `etcd http://10.0.0.9:2379`.
+    pub silent: Vec<String>,
 }
 
 /// What is known of one node beyond the snapshot.

@@ -31,19 +31,31 @@ impl Leading {
         if !answers {
             warnings.push("etcd does not answer: nothing can be decided".to_owned());
         }
+        let store = self.store(&state, answers);
+        warnings.extend(store.silent.iter().map(|member| format!("{member} does not answer")));
         Overview {
             failover: self.mode_word(),
             paused: view.and_then(View::config).is_some_and(|config| config.paused),
             primary_since: self.observing.topology.primary_since(),
-            store: Some(StoreHealth {
-                kind: if self.store_members.is_some() { "etcd" } else { "memory" },
-                reachable: if answers { self.store_members.unwrap_or(1) } else { 0 },
-                members: self.store_members.unwrap_or(1),
-            }),
+            store: Some(store),
             proxies: view.map(|view| view.observations().count()),
             operation: operation(&state),
             scheduled: self.scheduled.waiting(),
             warnings,
+        }
+    }
+
+    fn store(&self, state: &State, answers: bool) -> StoreHealth {
+        let members = self.store_members.unwrap_or(1);
+        let silent = state.members.iter().filter(|one| !one.answers).map(|one| one.member.clone());
+        // That none does is told as such; where the store works, one does, whatever the last roll call brought.
+        let silent: Vec<String> = silent.collect();
+        let silent = if answers && silent.len() < members { silent } else { Vec::new() };
+        StoreHealth {
+            kind: if self.store_members.is_some() { "etcd" } else { "memory" },
+            reachable: if answers { members - silent.len() } else { 0 },
+            members,
+            silent,
         }
     }
 

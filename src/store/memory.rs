@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{
-    Answer, Compare, Entry, Failure, Outcome, Presence, Reading, Revision, Store, Txn, Wanted, Watch, Write,
+    Answer, Attendance, Compare, Entry, Failure, Outcome, Presence, Reading, Revision, Store, Txn, Wanted,
+    Watch, Write,
 };
 
 /// A store in memory. Clones share one content; each has its own [`Reach`], as if it stood on a host of its own.
@@ -90,6 +91,13 @@ impl Store for Memory {
                 Err(Lost::Before(failure)) => Outcome::NotApplied(failure),
                 Err(Lost::OnTheWay(failure)) => Outcome::Unknown(failure),
             }
+        })
+    }
+
+    fn roll_call(&self) -> Answer<'_, Vec<Attendance>> {
+        Box::pin(async move {
+            let answers = self.reach(|_| ()).await.is_ok();
+            vec![Attendance { member: NAME.to_owned(), answers }]
         })
     }
 

@@ -31,6 +31,15 @@ use std::time::Duration;
 /// An answer on its way; boxed, so that a store is chosen at run time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A member of the store, and whether it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attendance {
+    /// Such as `etcd http://10.0.0.9:2379`.
+    pub member: String,
+    /// Whether it does.
+    pub answers: bool,
+}
+
 /// A store of keys and values on which several processes agree.
 ///
 /// Every method must be called within a tokio runtime.
@@ -47,6 +56,10 @@ pub trait Store: Send + Sync + 'static {
     /// Sent once only: what was sent and not answered is [`Outcome::Unknown`], since a second try could meet
     /// the success of the first and call it a conflict. Dropping the future leaves the outcome unknown.
     fn commit(&self, txn: Txn) -> Answer<'_, Outcome>;
+
+    /// Asks each member once whether it answers as a part of the whole. For people: what the store as a whole does, its
+    /// calls tell. Takes up to the timeout of one call for each member.
+    fn roll_call(&self) -> Answer<'_, Vec<Attendance>>;
 
     /// Rings when a key that begins with `prefix` may have changed. Finds its way back to the store by itself.
     fn watch(&self, prefix: &str) -> Watch;

@@ -120,6 +120,8 @@ struct Slots {
     step_seconds: usize,
     last_step: usize,
     store_up: usize,
+    store_members: usize,
+    store_members_up: usize,
     store_seconds: usize,
     store_failures: usize,
     held: usize,
@@ -179,6 +181,12 @@ impl Leadership {
             self.cells
                 .set(self.slots.last_failover, millis(at.duration_since(UNIX_EPOCH).unwrap_or_default()));
         }
+    }
+
+    /// So many members of the store answer, of so many there are.
+    pub fn set_store_members(&self, answering: usize, members: usize) {
+        self.cells.set(self.slots.store_members_up, answering as u64);
+        self.cells.set(self.slots.store_members, members as u64);
     }
 
     /// The store answered a call after so long.
@@ -296,6 +304,8 @@ fn lay_out() -> (Table, Slots) {
             step(),
         ),
         store_up: table.gauge("etcd_up", "Whether etcd answered the last call.", vec![]),
+        store_members: table.gauge("etcd_members", "Members of etcd that this proxy is told of.", vec![]),
+        store_members_up: table.gauge("etcd_members_up", "Members of etcd that answer this proxy.", vec![]),
         store_seconds: table.add(
             "etcd_request_seconds",
             "Time etcd took to answer a call.",

@@ -60,7 +60,7 @@ impl Scripted {
             overview: Overview {
                 failover: "automatic",
                 primary_since: Some(since),
-                store: Some(StoreHealth { kind: "etcd", reachable: 3, members: 3 }),
+                store: Some(StoreHealth { kind: "etcd", reachable: 3, members: 3, silent: Vec::new() }),
                 proxies: Some(2),
                 ..Overview::default()
             },

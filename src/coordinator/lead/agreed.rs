@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use super::driver::{Driver, Machine};
 use super::failpoint::Failpoint;
 use super::preflight::{self, Check};
-use super::target;
 use super::{LOCK_CLASS, Leading, Reach, lock_key};
+use super::{roll, target};
 use crate::cluster::decide::{Action, Coordinator, Event};
 use crate::cluster::{Explanation, Key, Kind, Moment, Phase, Record, Selector, Status, View};
-use crate::store::{self, Store, records};
+use crate::store::{self, Attendance, Store, records};
 use crate::telemetry::Leadership;
 use crate::topology::{Decree, NodeName};
 
@@ -28,6 +28,8 @@ pub struct State {
     pub explanation: Explanation,
     /// What the active coordinator makes of the nodes.
     pub statuses: BTreeMap<NodeName, Status>,
+    /// The members of the store; empty before they were first asked.
+    pub members: Vec<Attendance>,
 }
 
 /// Access to what is known, and a way to leave. Cheap to clone.
@@ -97,8 +99,13 @@ pub fn lead(leading: Leading) -> (Lead, Work) {
     let configured = settings.nodes.iter().map(|(name, member)| (name.clone(), member.address.clone()));
     let configured = Arc::new(configured.collect());
     let machine = Coordinator::new(settings, store::moment());
-    let first =
-        State { view: None, read_at: None, explanation: machine.explain(), statuses: BTreeMap::new() };
+    let first = State {
+        view: None,
+        read_at: None,
+        explanation: machine.explain(),
+        statuses: BTreeMap::new(),
+        members: Vec::new(),
+    };
     let lock = (LOCK_CLASS, lock_key(&cluster));
     let reach = Arc::new(Reach {
         login,
@@ -148,6 +155,7 @@ impl Work {
                 }
             }) => {}
             () = follow_statuses(&reach, &state, &decree) => {}
+            () = roll::call(&reach, &state) => {}
         }
     }
 }

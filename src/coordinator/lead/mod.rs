@@ -17,6 +17,7 @@ mod hand;
 mod preflight;
 mod prober;
 mod question;
+mod roll;
 mod slot;
 mod target;
 #[cfg(test)]

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use self::session::Session;
 use self::tls::Tls;
 use self::translate::Place;
-use super::{Answer, Failure, Outcome, Presence, Reading, Store, Txn, Wanted, Watch};
+use super::{Answer, Attendance, Failure, Outcome, Presence, Reading, Store, Txn, Wanted, Watch};
 
 /// How to reach etcd, and which place in it is ours.
 #[derive(Clone, PartialEq, Eq)]
@@ -90,6 +90,14 @@ impl Store for Etcd {
         Box::pin(async move {
             let question = self.place.txn(&txn);
             self.session.once("KV/Txn", &question, |answer| self.place.outcome(answer)).await
+        })
+    }
+
+    fn roll_call(&self) -> Answer<'_, Vec<Attendance>> {
+        Box::pin(async move {
+            // Linearizable, so that a member that is cut off from the others does not answer.
+            let question = self.place.read(&[Wanted::key("identity")]);
+            self.session.roll_call("KV/Txn", &question, |answer| self.place.reading(answer)).await
         })
     }
 

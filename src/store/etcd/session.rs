@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::{Failure, Outcome};
+use super::super::{Attendance, Failure, Outcome};
 use super::Settings;
 use super::channel::{Channel, Trouble};
 use super::member::Member;
@@ -82,6 +82,22 @@ impl Session {
             }
         }
         Outcome::NotApplied(last.expect("there is at least one member"))
+    }
+
+    /// Asks each member, whoever's turn it is; none loses it by this.
+    pub(super) async fn roll_call<A: Message + Default, T>(
+        &self,
+        method: &str,
+        question: &impl Message,
+        read: impl Fn(A) -> Result<T, String>,
+    ) -> Vec<Attendance> {
+        let mut attendance = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            let asked = self.ask(member, Instant::now() + self.timeout, method, question).await;
+            let answers = asked.is_ok_and(|answer| read(answer).is_ok());
+            attendance.push(Attendance { member: member.name.clone(), answers });
+        }
+        attendance
     }
 
     /// Asks the member whose turn it is. One that fails loses the turn, and its connection with it.
