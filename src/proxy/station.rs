@@ -293,8 +293,11 @@ impl Line {
         if timeline == Timeline(1) {
             return Ok(History::first(timeline));
         }
-        let sql =
-            format!("SELECT pg_read_file('pg_wal/{:08X}.history', 0, {MAX_ANSWER} / 2, false)", timeline.0);
+        // By the one function that `bellwether setup-role` grants for this; the coordinator reads it the same way.
+        let sql = format!(
+            "SELECT convert_from(pg_read_binary_file('pg_wal/{:08X}.history', 0, {MAX_ANSWER} / 2, false), 'SQL_ASCII')",
+            timeline.0
+        );
         let mut text = None;
         self.ask_once(&sql, |row| {
             backend::data_row(row, |_, value| {

@@ -16,6 +16,7 @@ fn the_sql_of_preflight_is_what_it_takes() {
         "REVOKE pg_signal_backend FROM coordinator",
         "REVOKE EXECUTE ON FUNCTION pg_promote(boolean, integer) FROM coordinator",
         "REVOKE ALTER SYSTEM ON PARAMETER primary_conninfo FROM coordinator",
+        "REVOKE pg_checkpoint FROM coordinator",
         "ALTER ROLE coordinator NOREPLICATION",
     ] {
         cluster.sql_at(&superuser(&cluster, "a"), lost).unwrap_or_else(|error| panic!("{lost}: {error}"));
@@ -28,7 +29,14 @@ fn the_sql_of_preflight_is_what_it_takes() {
     let shown = world.run(0, &["preflight"]);
     assert_eq!(shown.status.code(), Some(1), "{}", text(&shown.stdout));
     let told = text(&shown.stdout);
-    for missing in ["may end sessions", "may promote", "max_replication_slots = 3", "wal_sender_timeout"] {
+    for missing in [
+        "may end sessions",
+        "may promote",
+        "may be rewound from",
+        "may checkpoint",
+        "max_replication_slots = 3",
+        "wal_sender_timeout",
+    ] {
         let line = told.lines().find(|line| line.contains(missing) && line.contains("  a  "));
         assert!(line.is_some_and(|line| line.trim_start().starts_with("missing")), "{missing}: {told}");
     }

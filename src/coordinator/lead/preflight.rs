@@ -63,11 +63,17 @@ impl Found {
 
 async fn look(session: &Session) -> Result<Vec<Found>, Trouble> {
     let row = session.row(SETTINGS).await?;
-    let alters = match row.needed::<u32>("version")? {
-        150_000.. => session.row(ALTER_SYSTEM).await?.needed::<Flag>("alter_system")?.0,
-        _ => false,
+    let granted = match row.needed::<u32>("version")? {
+        150_000.. => {
+            let row = session.row(GRANTED).await?;
+            Granted {
+                alters: row.needed::<Flag>("alter_system")?.0,
+                checkpoints: row.needed::<Flag>("checkpoint")?.0,
+            }
+        }
+        _ => Granted { alters: false, checkpoints: false },
     };
-    let mut found = rights(&row, alters)?;
+    let mut found = rights(&row, &granted)?;
     found.extend(settings(&row)?);
     Ok(found)
 }
@@ -85,15 +91,26 @@ SELECT current_setting('server_version_num') AS version, quote_ident(current_use
   has_function_privilege('pg_promote(boolean, integer)', 'EXECUTE') AS promote,
   has_function_privilege('pg_reload_conf()', 'EXECUTE') AS reload,
   has_function_privilege('pg_read_binary_file(text, bigint, bigint, boolean)', 'EXECUTE') AS read_file,
+  has_function_privilege('pg_ls_dir(text, boolean, boolean)', 'EXECUTE')
+    AND has_function_privilege('pg_stat_file(text, boolean)', 'EXECUTE')
+    AND has_function_privilege('pg_read_binary_file(text)', 'EXECUTE') AS rewind,
   (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS replication,
   (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser";
 
-/// PostgreSQL 15 and later; before, only a superuser may.
-const ALTER_SYSTEM: &str = "\
-SELECT bool_and(has_parameter_privilege(name, 'ALTER SYSTEM')) AS alter_system FROM unnest(ARRAY[
+/// What can be granted since PostgreSQL 15; before, only a superuser may.
+struct Granted {
+    /// ALTER SYSTEM for each setting that leading changes.
+    alters: bool,
+    /// CHECKPOINT: before each planned move, after each promotion, and to know that names for synchronous commit count.
+    checkpoints: bool,
+}
+
+const GRANTED: &str = "\
+SELECT bool_and(has_parameter_privilege(name, 'ALTER SYSTEM')) AS alter_system,
+  pg_has_role('pg_checkpoint', 'USAGE') AS checkpoint FROM unnest(ARRAY[
   'primary_conninfo', 'primary_slot_name', 'restore_command', 'synchronous_standby_names']) name";
 
-fn rights(row: &Row, alters: bool) -> Result<Vec<Found>, Trouble> {
+fn rights(row: &Row, granted: &Granted) -> Result<Vec<Found>, Trouble> {
     let (superuser, role) = (row.needed::<Flag>("superuser")?.0, row.text("role")?);
     let right = |column, what: &str, grant: &str| {
         let held = row.optional::<Flag>(column)?.is_some_and(|flag| flag.0);
@@ -102,6 +119,12 @@ fn rights(row: &Row, alters: bool) -> Result<Vec<Found>, Trouble> {
             good: superuser || held,
             fix: Some(format!("{};", grant.replace("{role}", role))),
         })
+    };
+    let grantable = row.needed::<u32>("version")? >= 150_000;
+    let since_15 = |what: &str, held: bool, grant: &str| {
+        let grant = if grantable { grant } else { "ALTER ROLE {role} SUPERUSER" };
+        let fix = Some(format!("{};", grant.replace("{role}", role)));
+        Found { what: what.to_owned(), good: superuser || held, fix }
     };
     Ok(vec![
         right("monitor", "may see settings and statistics", "GRANT pg_monitor TO {role}")?,
@@ -114,17 +137,19 @@ fn rights(row: &Row, alters: bool) -> Result<Vec<Found>, Trouble> {
             "may read timeline histories",
             "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO {role}",
         )?,
-        Found {
-            what: "may set what standbys follow and commits wait for".to_owned(),
-            good: superuser || alters,
-            fix: Some(match row.needed::<u32>("version")? {
-                150_000.. => format!(
-                    "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, restore_command, \
-                     synchronous_standby_names TO {role};"
-                ),
-                _ => format!("ALTER ROLE {role} SUPERUSER;"),
-            }),
-        },
+        right(
+            "rewind",
+            "may be rewound from (bellwether rejoin)",
+            "GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), \
+             pg_read_binary_file(text) TO {role}",
+        )?,
+        since_15(
+            "may set what standbys follow and commits wait for",
+            granted.alters,
+            "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, restore_command, \
+             synchronous_standby_names TO {role}",
+        ),
+        since_15("may checkpoint", granted.checkpoints, "GRANT pg_checkpoint TO {role}"),
     ])
 }
 
