@@ -1,7 +1,7 @@
 //! Getting a server for a client's request: choose the node, check out, and wait where waiting helps.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client::{Checkout, ClientTask, End};
 use super::freshness::Search;
@@ -86,7 +86,8 @@ impl ClientTask {
                 Some(placed) if placed.is_primary => self.leader(placed.node),
                 _ => Ok(None),
             };
-            if placed.is_none() || leader.is_err() {
+            let without_leave = leader.is_err();
+            if placed.is_none() || without_leave {
                 hold.get_or_insert_with(|| self.worker.metrics.hold());
             }
             // Nothing may go to a primary that has no leave, though it is there.
@@ -150,10 +151,7 @@ impl ClientTask {
                     if let Some(hold) = hold {
                         hold.end(HoldEnd::Expired);
                     }
-                    let error = PgError::error(SqlState::CANNOT_CONNECT_NOW, "no primary is available")
-                        .detail(format!("Waited {} s for one.", began.elapsed().as_secs()))
-                        .hint("Reads go on where a standby serves them. Try again later.");
-                    return self.refuse(&error);
+                    return self.refuse(&no_primary(began.elapsed(), without_leave));
                 }
             }
         }
@@ -308,8 +306,26 @@ impl ClientTask {
     }
 }
 
+/// What a request is told that waited in vain: for somebody to lead, or `without_leave` to talk to whoever does.
+fn no_primary(waited: Duration, without_leave: bool) -> PgError {
+    let waited = waited.as_secs();
+    let (detail, hint) = match without_leave {
+        true => (
+            format!(
+                "Waited {waited} s: there is one, but etcd gives this proxy no permission to talk to it."
+            ),
+            "Reads go on where a standby serves them. Writes go on by themselves once etcd answers.",
+        ),
+        false => (
+            format!("Waited {waited} s for one."),
+            "Reads go on where a standby serves them. Try again later.",
+        ),
+    };
+    PgError::error(SqlState::CANNOT_CONNECT_NOW, "no primary is available").detail(detail).hint(hint)
+}
+
 /// A connection younger than this speaks of the present.
-const RECENT: std::time::Duration = std::time::Duration::from_millis(250);
+const RECENT: Duration = Duration::from_millis(250);
 
 fn fits(server: &Server, is_primary: bool) -> bool {
     !is_primary || server.in_hot_standby() != Some(true)

@@ -23,8 +23,8 @@ use crate::auth::{
 };
 use crate::pg::SqlState;
 use crate::pool::{Identity, Stream};
-use crate::routing::{Need, OwnSetting, Reason};
-use crate::session::{Reported, Session};
+use crate::routing::{Need, OwnSetting, Reason, Target};
+use crate::session::{PoolMode, Reported, Session};
 use crate::sql::SessionState;
 use crate::wire::error_response::PgError;
 use crate::wire::frame::{HEAD, Head};
@@ -378,10 +378,12 @@ impl ClientTask {
             None => {
                 let startup = Arc::new(startup);
                 self.session = begin(startup.clone(), Reported::default());
-                let reported = self.ask_for_greeting().await?;
+                let (reported, by_primary) = self.ask_for_greeting().await?;
                 let told = view(&reported);
                 self.session.greet(told.clone());
-                shared.greetings.put(term, &database, &user, startup, reported);
+                if by_primary {
+                    shared.greetings.put(term, &database, &user, startup, reported);
+                }
                 told
             }
         };
@@ -402,9 +404,14 @@ impl ClientTask {
         self.relay.send_all().await.map_err(|_| End::Gone)
     }
 
-    /// Brings a server of the primary to the startup settings, to see whether they are valid and what it reports.
-    async fn ask_for_greeting(&mut self) -> Result<Reported, End> {
-        self.acquire(Need::primary(Reason::SessionMode)).await?;
+    /// Brings a server of the primary to the startup settings, to see whether they are valid and what it reports. While
+    /// nothing may go to the primary a standby is asked, so that those who only read get in. Returns whether it was the
+    /// primary, too.
+    async fn ask_for_greeting(&mut self) -> Result<(Reported, bool), End> {
+        // In session mode the server is kept.
+        let wait = self.session.mode() == PoolMode::Session || self.may_use_primary();
+        let target = if wait { Target::Primary } else { Target::Standby };
+        self.acquire(Need { target, reason: Reason::SessionMode }).await?;
         while self.session.is_busy() {
             self.wait().await?;
         }
@@ -415,13 +422,20 @@ impl ClientTask {
             )));
         };
         let reported = server.state.all_reported().as_endpoint();
+        let by_primary = self.checkout.as_ref().is_some_and(|checkout| checkout.is_primary);
         if self.session.wants_standby() {
             // It was for this only.
             self.release();
         } else {
             self.release_if_free();
         }
-        Ok(reported)
+        Ok((reported, by_primary))
+    }
+
+    /// Whether there is a primary that something new may go to now.
+    fn may_use_primary(&self) -> bool {
+        let primary = self.worker.shared.snapshot().primary;
+        primary.is_some_and(|node| self.leader(node).is_ok())
     }
 }
 

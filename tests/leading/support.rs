@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use bellwether::lab::workload::{Report, Workload};
+use bellwether::lab::workload::{Progress, Report, Workload};
 use bellwether::lab::{Cluster, Etcd, EtcdOptions, Host, Options, ProxyOptions, ProxyProcess};
 use serde_json::Value;
 
@@ -275,6 +275,11 @@ impl Clients {
     pub fn write_on(&self, world: &World) {
         let before = self.0.progress().writes;
         world.until("the clients write", |_| self.0.progress().writes > before + 50);
+    }
+
+    /// How far they are.
+    pub fn progress(&self) -> Progress {
+        self.0.progress()
     }
 
     /// Ends them, and holds their books against the table: nothing twice, nothing that failed, and nothing gone that was
