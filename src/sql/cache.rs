@@ -23,11 +23,20 @@ pub struct Classifier {
     escaping: Generations,
     /// The text at hand without its constants.
     plain: Vec<u8>,
+    /// The text classified last: it is shown again once it has a server.
+    last: Option<Last>,
     lookups: Lookups,
 }
 
-/// What is kept of the memory for that, in bytes.
-const LONGEST_PLAIN: usize = 16 * 1024;
+/// What is kept of the memory for these two, in bytes.
+const LONGEST_KEPT: usize = 16 * 1024;
+
+#[derive(Debug)]
+struct Last {
+    text: Vec<u8>,
+    standard_conforming_strings: bool,
+    found: Arc<Classified>,
+}
 
 /// How often a text was known, and how often it was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,12 +54,26 @@ impl Classifier {
             conforming: Generations::new(entries / 2, bytes / 2),
             escaping: Generations::new(entries / 2, bytes / 2),
             plain: Vec::new(),
+            last: None,
             lookups: Lookups::default(),
         }
     }
 
     /// Returns what a Query text or the text of a prepared statement is. Takes any bytes.
     pub fn classify(&mut self, text: &[u8], standard_conforming_strings: bool) -> Arc<Classified> {
+        if let Some(last) = &self.last
+            && last.standard_conforming_strings == standard_conforming_strings
+            && last.text == text
+        {
+            self.lookups.hits += 1;
+            return Arc::clone(&last.found);
+        }
+        let found = self.look_up(text, standard_conforming_strings);
+        self.keep_last(text, standard_conforming_strings, &found);
+        found
+    }
+
+    fn look_up(&mut self, text: &[u8], standard_conforming_strings: bool) -> Arc<Classified> {
         let cache = if standard_conforming_strings { &mut self.conforming } else { &mut self.escaping };
         self.lookups.hits += 1;
         if let Some(known) = cache.get(text) {
@@ -65,10 +88,21 @@ impl Classifier {
         self.lookups.misses += 1;
         let found = Arc::new(classify(text, standard_conforming_strings));
         cache.insert(if plain && found.parsed { &self.plain } else { text }, Arc::clone(&found));
-        if self.plain.capacity() > LONGEST_PLAIN {
+        if self.plain.capacity() > LONGEST_KEPT {
             self.plain = Vec::new();
         }
         found
+    }
+
+    fn keep_last(&mut self, text: &[u8], standard_conforming_strings: bool, found: &Arc<Classified>) {
+        if text.len() > LONGEST_KEPT {
+            self.last = None;
+            return;
+        }
+        let mut kept = self.last.take().map_or_else(Vec::new, |last| last.text);
+        kept.clear();
+        kept.extend_from_slice(text);
+        self.last = Some(Last { text: kept, standard_conforming_strings, found: Arc::clone(found) });
     }
 
     /// Takes the count of lookups since it was last taken.

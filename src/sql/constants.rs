@@ -14,68 +14,85 @@ const TELLING: &[u8] = b"set_config";
 /// dollar quotes, several statements. Goes by PostgreSQL's `scan.l`; what is no SQL may come out as what is.
 pub(super) fn take_out(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
-    if text.len() > LONGEST_TEXT || !is_plain(text) || memchr::memchr(b'\\', text).is_some() {
+    if text.len() > LONGEST_TEXT || !is_plain(text) {
         return false;
     }
-    let mut at = 0;
+    // What is kept is copied in long pieces: from here on.
+    let (mut kept, mut at) = (0, 0);
     while let Some(&byte) = text.get(at) {
-        let end = match byte {
-            b'\'' => match string_end(text, at) {
-                Some(end) => {
-                    out.extend_from_slice(b"''");
-                    at = end;
-                    continue;
-                }
-                None => return false,
-            },
-            // The name may be written in escapes.
-            b'"' if at > 0 && text[at - 1] == b'&' => return false,
-            b'"' => match memchr::memchr(b'"', &text[at + 1..]) {
-                Some(length) if text[at + 1..][..length].eq_ignore_ascii_case(TELLING) => return false,
-                Some(length) => at + length + 2,
-                None => return false,
-            },
-            b'-' if text.get(at + 1) == Some(&b'-') => return false,
-            b'/' if text.get(at + 1) == Some(&b'*') => return false,
-            b';' if !text[at + 1..].trim_ascii().is_empty() => return false,
-            b'$' if !text.get(at + 1).is_some_and(u8::is_ascii_digit) => return false,
-            b'0'..=b'9' => {
-                let end = end_of(text, at, |byte| byte.is_ascii_digit());
-                if !text.get(end).is_some_and(|next| *next == b'.' || continues_word(*next)) {
-                    out.push(b'0');
-                    at = end;
-                    continue;
-                }
-                end_of(text, end, |byte| byte == b'.' || continues_word(byte))
-            }
-            // `.5`, and the number of a parameter.
-            b'.' | b'$' => end_of(text, at + 1, |byte| byte.is_ascii_digit()),
-            _ if continues_word(byte) => {
-                let end = end_of(text, at, continues_word);
-                if text[at..end].eq_ignore_ascii_case(TELLING) {
+        match CLASSES[usize::from(byte)] {
+            Class::Plain => at += 1,
+            Class::Word => {
+                let end = end_of(text, at, Class::continues_word);
+                if end - at == TELLING.len() && text[at..end].eq_ignore_ascii_case(TELLING) {
                     return false;
                 }
-                end
+                at = end;
             }
-            _ => at + 1,
-        };
-        out.extend_from_slice(&text[at..end]);
-        at = end;
+            Class::Digit => {
+                let end = end_of(text, at, Class::is_digit);
+                if text.get(end).is_some_and(|next| *next == b'.' || Class::of(*next).continues_word()) {
+                    at = end_of(text, end, |class| class.continues_word() || class == Class::Point);
+                    continue;
+                }
+                out.extend_from_slice(&text[kept..at]);
+                out.push(b'0');
+                (kept, at) = (end, end);
+            }
+            Class::Quote => {
+                let Some(end) = string_end(text, at) else { return false };
+                out.extend_from_slice(&text[kept..at]);
+                out.extend_from_slice(b"''");
+                (kept, at) = (end, end);
+            }
+            // `.5`, and the number of a parameter.
+            Class::Point => at = end_of(text, at + 1, Class::is_digit),
+            Class::Dollar if text.get(at + 1).is_some_and(u8::is_ascii_digit) => {
+                at = end_of(text, at + 1, Class::is_digit);
+            }
+            Class::Special => match special_end(text, at) {
+                Some(end) => at = end,
+                None => return false,
+            },
+            Class::Dollar => return false,
+        }
     }
+    out.extend_from_slice(&text[kept..]);
     true
+}
+
+/// Returns where the piece ends that begins with the special byte at `at`; `None` if the text is to be left alone for it.
+fn special_end(text: &[u8], at: usize) -> Option<usize> {
+    let next = text.get(at + 1);
+    match text[at] {
+        b'"' => {
+            // The name may be written in escapes.
+            let escapes = at > 0 && text[at - 1] == b'&';
+            let length = memchr::memchr(b'"', &text[at + 1..])?;
+            let tells = text[at + 1..][..length].eq_ignore_ascii_case(TELLING);
+            (!escapes && !tells).then_some(at + length + 2)
+        }
+        b'-' => (next != Some(&b'-')).then_some(at + 1),
+        b'/' => (next != Some(&b'*')).then_some(at + 1),
+        b';' => text[at + 1..].trim_ascii().is_empty().then_some(at + 1),
+        _ => None,
+    }
 }
 
 fn is_plain(text: &[u8]) -> bool {
     let start = text.trim_ascii_start();
-    let word = &start[..end_of(start, 0, continues_word)];
+    let word = &start[..end_of(start, 0, Class::continues_word)];
     PLAIN.iter().any(|plain| word.eq_ignore_ascii_case(plain))
 }
 
-/// Returns where the string ends that begins at `at`; a doubled quote does not end it.
+/// Returns where the string ends that begins at `at`; a doubled quote does not end it. `None` if a backslash may.
 fn string_end(text: &[u8], at: usize) -> Option<usize> {
     let mut end = at + 1;
     loop {
-        end += memchr::memchr(b'\'', &text[end..])? + 1;
+        end += memchr::memchr2(b'\'', b'\\', &text[end..])? + 1;
+        if text[end - 1] == b'\\' {
+            return None;
+        }
         if text.get(end) != Some(&b'\'') {
             return Some(end);
         }
@@ -83,13 +100,55 @@ fn string_end(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn end_of(text: &[u8], from: usize, within: impl Fn(u8) -> bool) -> usize {
-    from + text[from..].iter().take_while(|byte| within(**byte)).count()
+fn end_of(text: &[u8], from: usize, within: impl Fn(Class) -> bool) -> usize {
+    from + text[from..].iter().take_while(|byte| within(Class::of(**byte))).count()
 }
 
-/// A letter, a digit, or what else an identifier holds.
-fn continues_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || !byte.is_ascii()
+/// What a byte may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Nothing of interest.
+    Plain,
+    /// A name or a keyword.
+    Word,
+    Digit,
+    Quote,
+    Point,
+    Dollar,
+    /// Something that is looked at more closely.
+    Special,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Plain; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => Class::Word,
+            b'0'..=b'9' => Class::Digit,
+            b'\'' => Class::Quote,
+            b'.' => Class::Point,
+            b'$' => Class::Dollar,
+            b'"' | b'-' | b'/' | b';' | b'\\' => Class::Special,
+            _ => Class::Plain,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+impl Class {
+    fn of(byte: u8) -> Class {
+        CLASSES[usize::from(byte)]
+    }
+
+    fn is_digit(self) -> bool {
+        self == Class::Digit
+    }
+
+    fn continues_word(self) -> bool {
+        matches!(self, Class::Word | Class::Digit | Class::Dollar)
+    }
 }
 
 #[cfg(test)]
