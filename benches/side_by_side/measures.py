@@ -93,7 +93,8 @@ class Stream(Measure):
 
 
 class Idle(Measure):
-    """Memory for a client that ran a statement and says nothing now; and what is kept once all are gone."""
+    """Memory for a client that ran a statement and says nothing now; and what is kept once all are gone. Of a program that
+    has just been started: one that keeps what it had once would seem to need nothing the second time."""
 
     title = "idle clients"
     columns = ("KiB/client", "KiB/client after", "clients")
@@ -102,6 +103,10 @@ class Idle(Measure):
         return None if side.pools else "each client would take a server of its own"
 
     def take(self, side, options):
+        side.stop()
+        side.start()
+        first = connect(side)
+        time.sleep(1)
         before = side.resident()
         clients = [connect(side) for _ in range(options.idle)]
         time.sleep(1)
@@ -110,6 +115,7 @@ class Idle(Measure):
             client.close()
         time.sleep(3)
         kept = side.resident()
+        first.close()
         return {
             "KiB/client": (held - before) / 1024 / len(clients),
             "KiB/client after": (kept - before) / 1024 / len(clients),

@@ -21,8 +21,8 @@ const MAX_UNREAD: usize = WHOLE_MESSAGE + 64 * 1024;
 /// What an outbox keeps while its client has a server.
 const KEEP: usize = 16 * 1024;
 
-/// What it keeps of a waiting client, so that the next short request takes no memory anew.
-const KEEP_WAITING: usize = 512;
+/// What it keeps of a waiting client, so that the next short request takes no memory anew. A greeting is longer.
+const KEEP_WAITING: usize = 128;
 
 /// The bytes between one client and the server it may have.
 pub struct Relay {
