@@ -26,7 +26,7 @@ use crate::wire::frontend::tag;
 /// How long a server may take to be cleaned after its client is gone.
 const CLEANING_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a client may take to read the error that ends its connection.
+/// How long a client may take to read the last that it is told.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why a client is served no longer.
@@ -107,10 +107,12 @@ impl ClientTask {
         }
         match self.frontend().await? {
             FrontendStep::NeedServer(need) => return self.acquire(need).await,
-            FrontendStep::Ask(question) => {
-                return Box::pin(self.answer(question)).await;
+            FrontendStep::Ask(question) => return Box::pin(self.answer(question)).await,
+            FrontendStep::Terminate => {
+                // What was answered here, without a server, may not be on its way yet.
+                let _ = tokio::time::timeout(FAREWELL_LIMIT, self.relay.send_all()).await;
+                return Err(End::Gone);
             }
-            FrontendStep::Terminate => return Err(End::Gone),
             FrontendStep::Violation(error) => return Err(End::Told(error)),
             FrontendStep::NeedInput | FrontendStep::Busy => {}
         }

@@ -286,7 +286,7 @@ impl Session {
         write::query(&mut request, sql);
         // What is to be run again has nothing to do with this.
         let healing = self.healing.take();
-        let need = self.route(&request, context).ok().flatten();
+        let need = self.route(&request, context);
         self.healing = healing;
         let need = need.unwrap_or(Need::primary(Reason::Statement(NeedsPrimary::Unparsed)));
         let path = context.paths.get(self.settings().get("search_path"));

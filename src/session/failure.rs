@@ -87,7 +87,10 @@ impl Session {
                 if tell && let Some(code) = fields.code {
                     self.errors.note(Origin::Server, code);
                 }
-                Ok(tell && !self.tell_with_hint(&fields, body, message, input, to_client))
+                let retold = tell
+                    && (self.tell_with_hint(&fields, body, message, input, to_client)
+                        || self.tell_with_own_name(&fields, body, message, input, to_client));
+                Ok(tell && !retold)
             }
         }
     }
@@ -112,6 +115,33 @@ impl Session {
             out.push(b'H');
             out.extend_from_slice(hint.as_bytes());
             out.extend_from_slice(&[0, 0]);
+        });
+        true
+    }
+
+    /// Passes a server's error on that names a prepared statement, as a Bind with too few values does: the client knows it
+    /// by a name of its own. Tells whether it did.
+    fn tell_with_own_name(
+        &mut self,
+        fields: &ErrorFields<'_>,
+        body: &[u8],
+        message: Head,
+        input: &[u8],
+        to_client: &mut Outbox,
+    ) -> bool {
+        if body.len() + HEAD != message.total {
+            return false;
+        }
+        let Some(from) = memchr::memmem::find(fields.message, SERVER_NAME_PREFIX) else { return false };
+        let name = fields.message[from..].split(|byte| *byte == b'"').next().unwrap_or_default();
+        let Some(own) = self.statements.name_of(name) else { return false };
+        let Some(at) = memchr::memmem::find(body, name) else { return false };
+        self.only_fabricated = false;
+        self.replay.answered(to_client.len());
+        write::message(to_client.write(input), b'E', |out| {
+            out.extend_from_slice(&body[..at]);
+            out.extend_from_slice(own);
+            out.extend_from_slice(&body[at + name.len()..]);
         });
         true
     }

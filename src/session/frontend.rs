@@ -90,7 +90,7 @@ impl Session {
             let (head, end) = match next_message(input, at) {
                 Ok(Some(found)) => found,
                 Ok(None) => return (at, FrontendStep::NeedInput),
-                Err(error) => return (at, FrontendStep::Violation(violation(error))),
+                Err(error) => return (at, self.violation(error, input, to_server)),
             };
             if self.answer_alone(head, server.is_some(), to_client) {
                 at = self.drop_message(head, at, end);
@@ -99,8 +99,11 @@ impl Session {
             if head.tag == tag::TERMINATE {
                 // What was asked before the goodbye is still done, as a server reads its messages in turn.
                 // Of a COPY nothing more is to come.
-                let done = self.pipeline.is_empty() || self.copying.begun;
-                return (at, if done { FrontendStep::Terminate } else { FrontendStep::Busy });
+                if self.pipeline.is_empty() || self.copying.begun {
+                    return (at, FrontendStep::Terminate);
+                }
+                self.nudge(input, to_server);
+                return (at, FrontendStep::Busy);
             }
             let Some(server) = server.as_deref_mut() else {
                 if let Some(length) = self.answer_bereft(head, &input[at..], context, to_client) {
@@ -112,7 +115,7 @@ impl Session {
                     continue;
                 }
                 return match self.route(&input[at..], context) {
-                    Ok(Some(need)) if need.reason == Reason::OwnAnswer && self.may_answer_alone() => {
+                    Some(need) if need.reason == Reason::OwnAnswer && self.may_answer_alone() => {
                         match self.query_alone(head, &input[at..], context, to_client) {
                             Ok(length) => {
                                 at += length;
@@ -121,23 +124,21 @@ impl Session {
                             Err(step) => (at, step),
                         }
                     }
-                    Ok(Some(need)) if need.reason == Reason::Held => {
+                    Some(need) if need.reason == Reason::Held => {
                         at += self.hold(head, &input[at..], context, to_client);
                         continue;
                     }
-                    Ok(Some(need)) => {
+                    Some(need) => {
                         self.routed = Some(need);
                         (at, FrontendStep::NeedServer(need))
                     }
-                    Ok(None) => (at, FrontendStep::NeedInput),
-                    Err(error) => (at, FrontendStep::Violation(violation(error))),
+                    None => (at, FrontendStep::NeedInput),
                 };
             };
             match self.may_follow(head, &input[at..], context) {
-                Ok(Some(true)) => {}
-                Ok(Some(false)) => return (at, FrontendStep::Busy),
-                Ok(None) => return (at, FrontendStep::NeedInput),
-                Err(error) => return (at, FrontendStep::Violation(violation(error))),
+                Some(true) => {}
+                Some(false) => return (at, FrontendStep::Busy),
+                None => return (at, FrontendStep::NeedInput),
             }
             match self.must_wait(head, input, at..end, to_server) {
                 Wait::No => {}
@@ -155,9 +156,7 @@ impl Session {
             if let Some(step) = self.must_ask_shell(&mut turn) {
                 return (at, step);
             }
-            if let Err(error) = self.message(&mut turn, to_client) {
-                return (at, FrontendStep::Violation(violation(error)));
-            }
+            self.message(&mut turn, to_client);
             self.discarding = turn.refused;
             self.passing = head.total - (end - at);
             at = end;
@@ -256,6 +255,16 @@ impl Session {
         Wait::Answer
     }
 
+    /// What comes of bytes that are no message: nothing behind them can be understood. What was asked before is still
+    /// answered, as a server does; where that takes data, no more is to come.
+    fn violation(&mut self, error: Malformed, input: &[u8], to_server: &mut Outbox) -> FrontendStep {
+        if self.pipeline.is_empty() || self.copying.begun {
+            return FrontendStep::Violation(PgError::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()));
+        }
+        self.nudge(input, to_server);
+        FrontendStep::Busy
+    }
+
     /// Makes sure that the answers we wait for are not kept back until Sync.
     fn nudge(&mut self, input: &[u8], to_server: &mut Outbox) {
         if !self.nudged && self.pipeline.may_be_kept_back() {
@@ -264,7 +273,7 @@ impl Session {
         }
     }
 
-    fn message(&mut self, turn: &mut Turn<'_, '_>, to_client: &mut Outbox) -> Result<(), Malformed> {
+    fn message(&mut self, turn: &mut Turn<'_, '_>, to_client: &mut Outbox) {
         if self.pipeline.is_empty() && !self.group_open {
             self.only_prepares = true;
             if self.status == TransactionStatus::Idle {
@@ -284,11 +293,11 @@ impl Session {
         let extended = !matches!(turn.head.tag, tag::QUERY | tag::FUNCTION_CALL | tag::SYNC | tag::FLUSH);
         match turn.head.tag {
             tag::QUERY => return self.query(turn),
-            tag::PARSE => self.parse(turn)?,
-            tag::BIND => self.bind(turn)?,
-            tag::DESCRIBE => self.describe(turn)?,
-            tag::EXECUTE => self.execute(turn)?,
-            tag::CLOSE => self.close(turn)?,
+            tag::PARSE => self.extended(Request::Parse, turn, Session::parse),
+            tag::BIND => self.extended(Request::Bind, turn, Session::bind),
+            tag::DESCRIBE => self.extended(Request::Describe, turn, Session::describe),
+            tag::EXECUTE => self.extended(Request::Execute, turn, Session::execute),
+            tag::CLOSE => self.extended(Request::Close, turn, Session::close),
             tag::SYNC => {
                 self.skipping = false;
                 self.send_round(turn, Entry::forward(Request::Sync, self.copies_ended));
@@ -297,20 +306,28 @@ impl Session {
             tag::FLUSH => self.flush(turn),
             tag::FUNCTION_CALL => {
                 if let Some(error) = self.unfit_for(Err(NeedsPrimary::Function), turn) {
-                    self.refuse_round(turn, error);
-                    return Ok(());
+                    return self.refuse_round(turn, error);
                 }
                 self.ran_unseen = true;
                 self.send_round(turn, Entry::forward(Request::FunctionCall, self.copies_ended));
             }
-            other => {
-                self.copy(other, turn);
-                return Ok(());
-            }
+            other => return self.copy(other, turn),
         }
         self.group_open |= extended;
         self.give_fabricated(to_client, &[]);
-        Ok(())
+    }
+
+    /// Deals with a message of the extended protocol. One that cannot be read is the server's to refuse: nothing of it is
+    /// known here, and the server skips the rest of the group.
+    fn extended<'a, 'c>(
+        &mut self,
+        request: Request,
+        turn: &mut Turn<'a, 'c>,
+        deal: fn(&mut Session, &mut Turn<'a, 'c>) -> Result<(), Malformed>,
+    ) {
+        if deal(self, turn).is_err() {
+            self.forward(turn, request);
+        }
     }
 
     /// CopyData, CopyDone or CopyFail.
@@ -389,10 +406,6 @@ pub(super) fn next_message(input: &[u8], at: usize) -> Result<Option<(Head, usiz
         _ => true,
     };
     Ok(enough.then_some((head, input.len())))
-}
-
-fn violation(error: Malformed) -> PgError {
-    PgError::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string())
 }
 
 /// What is said of a text that cannot be read.

@@ -15,39 +15,32 @@ impl Session {
     /// Decides for the request at the start of `input`; `None` when more of it must arrive first.
     ///
     /// A standby gets a group only if all of it is there and every statement in it is a plain read: once it has bound
-    /// anything, a group cannot move (data-plane rules 4a.17 and 4g.6).
-    pub(super) fn route(
-        &mut self,
-        input: &[u8],
-        context: &mut Context<'_>,
-    ) -> Result<Option<Need>, Malformed> {
+    /// anything, a group cannot move (data-plane rules 4a.17 and 4g.6). What is malformed goes to a server as well, which
+    /// refuses it in its own words.
+    pub(super) fn route(&mut self, input: &[u8], context: &mut Context<'_>) -> Option<Need> {
         if let Some(reason) = self.healing.take().and_then(Healing::reason) {
-            return Ok(Some(Need::primary(reason)));
+            return Some(Need::primary(reason));
         }
         if self.mode == PoolMode::Session {
             // A hint is about one statement, and the server is kept for all that follow.
-            return Ok(Some(self.unseen(Reason::SessionMode)));
+            return Some(self.unseen(Reason::SessionMode));
         }
-        match input.first() {
+        let routed = match input.first() {
             Some(&tag::QUERY) => self.route_query(input, context).map(Some),
-            Some(&tag::FUNCTION_CALL) => Ok(Some(self.unseen(Reason::FunctionCall))),
+            Some(&tag::FUNCTION_CALL) => return Some(self.unseen(Reason::FunctionCall)),
             // For a transaction that may write there is nothing to look at.
             _ if self.holds() && self.route_held(Ok(()), None).target == Target::Primary => {
-                Ok(Some(self.route_held(Ok(()), None)))
+                return Some(self.route_held(Ok(()), None));
             }
             _ => self.route_group(input, context),
-        }
+        };
+        routed.unwrap_or_else(|_| Some(self.unseen(Reason::Statement(NeedsPrimary::Unparsed))))
     }
 
     /// Tells whether the request at the start of `input` may be sent behind those that a standby has not answered
     /// yet: what needs the primary waits until the standby has been given back. `None` when more of it must arrive
     /// first.
-    pub(super) fn may_follow(
-        &mut self,
-        head: Head,
-        input: &[u8],
-        context: &mut Context<'_>,
-    ) -> Result<Option<bool>, Malformed> {
+    pub(super) fn may_follow(&mut self, head: Head, input: &[u8], context: &mut Context<'_>) -> Option<bool> {
         let begins = !self.group_open || self.pipeline.ends_round();
         let asks = !matches!(
             head.tag,
@@ -55,11 +48,11 @@ impl Session {
         );
         let on_standby = self.routed.is_some_and(|need| need.target == Target::Standby);
         if !on_standby || !begins || !asks || self.pipeline.is_empty() {
-            return Ok(Some(true));
+            return Some(true);
         }
         let need = self.route(input, context)?;
         // A transaction is held back when the standby has been given back.
-        Ok(need.map(|need| need.target == Target::Standby && need.reason != Reason::ReadOnly))
+        Some(need.target == Target::Standby && need.reason != Reason::ReadOnly)
     }
 
     /// Tells whether transactions are serializable by default, which a standby refuses.
@@ -223,7 +216,7 @@ impl Session {
                 // It ends here ([`flush`](Self::flush)), and what comes next is looked at for itself.
                 tag::FLUSH if prepares => return Ok(Some(Need { target: Target::Standby, reason })),
                 tag::FLUSH => return Ok(Some(self.unseen(Reason::OpenGroup))),
-                // Only looked at so that what is malformed is refused at once.
+                // Only looked at to see whether they can be read.
                 tag::DESCRIBE | tag::CLOSE => frontend::target(body).map(|_| None)?,
                 tag::EXECUTE => frontend::execute(body).map(|_| None)?,
                 _ => None,

@@ -25,6 +25,10 @@ impl Session {
             return self.large_parse(turn);
         }
         let parse = frontend::parse(turn.body())?;
+        if self.reading.utf8 && str::from_utf8(parse.name).is_err() {
+            // A name that no server would take.
+            return Err(Malformed::String);
+        }
         if let Some(error) = self.refusal(parse.name) {
             self.refuse_name(turn, parse, error);
             return Ok(());

@@ -10,25 +10,27 @@ use crate::wire::frontend;
 use crate::wire::write;
 
 impl Session {
-    pub(super) fn query(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {
+    pub(super) fn query(&mut self, turn: &mut Turn<'_, '_>) {
         // Within a group the helpers' Sync would end what the client has not ended.
         let within = self.group_open && !self.pipeline.ends_round();
         let mut shape = None;
         let class = if turn.is_whole() {
-            let text = frontend::query(turn.body())?;
-            let class = turn.class.take().unwrap_or_else(|| self.classify(text, turn.context));
+            let class = turn.class.take().unwrap_or_else(|| match frontend::query(turn.body()) {
+                Ok(text) => self.classify(text, turn.context),
+                // The server refuses it.
+                Err(_) => unparsed().into(),
+            });
             shape = class.shape();
             self.count_hint(&class);
             if self.refuses_round(&class, turn) {
-                return Ok(());
+                return;
             }
             self.before_sequences(&class, turn, within);
             self.note_dropped_database(&class);
             matters(&class).then_some(class)
         } else {
             if let Some(error) = self.unfit_for(Err(NeedsPrimary::Unparsed), turn) {
-                self.refuse_round(turn, error);
-                return Ok(());
+                return self.refuse_round(turn, error);
             }
             // Too long to be read: it may have changed any setting.
             self.pinned = self.pinned.union(SessionState::UNTRACKED_SETTING);
@@ -56,7 +58,6 @@ impl Session {
             self.lent.push(name);
             self.take_back_lent(turn);
         }
-        Ok(())
     }
 
     pub(super) fn execute(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), Malformed> {

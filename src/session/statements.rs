@@ -183,6 +183,12 @@ impl ClientStatements {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
     }
 
+    /// Returns what the client calls the statement that servers know as `server_name`; of several names the first in order.
+    pub fn name_of(&self, server_name: &[u8]) -> Option<&[u8]> {
+        let named = self.named.iter().filter(|(_, named)| *named.statement.server_name == *server_name);
+        named.map(|(name, _)| &**name).min()
+    }
+
     /// Returns it to be changed.
     pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut Named> {
         if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) }

@@ -76,6 +76,11 @@ impl<'a> Body<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    /// Reads a 16-bit count in network order: there may be up to 65535 parameters.
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_be_bytes)
+    }
+
     /// Reads a 16-bit integer in network order.
     pub fn i16(&mut self) -> Result<i16, Malformed> {
         self.array().map(i16::from_be_bytes)

@@ -69,7 +69,7 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, Malformed> {
     let mut body = Body::new(body);
     let name = body.cstr()?;
     let text = body.cstr()?;
-    let count = usize::try_from(body.i16()?).map_err(|_| Malformed::Short)?;
+    let count = usize::from(body.u16()?);
     let types = body.bytes(count * 4)?;
     body.end()?;
     Ok(Parse { name, text, types })
@@ -96,9 +96,9 @@ pub fn bind(body: &[u8]) -> Result<Bind<'_>, Malformed> {
 /// and in binary format. `None` for NULL or not there.
 pub fn text_parameter(rest: &[u8], index: usize) -> Option<&[u8]> {
     let mut body = Body::new(rest);
-    let formats = usize::try_from(body.i16().ok()?).ok()?;
+    let formats = usize::from(body.u16().ok()?);
     body.bytes(formats * 2).ok()?;
-    let count = usize::try_from(body.i16().ok()?).ok()?;
+    let count = usize::from(body.u16().ok()?);
     if index >= count {
         return None;
     }
@@ -158,6 +158,9 @@ mod tests {
         );
         assert_eq!(parse(b"s\0t\0\0\x02\0\0\0\x17"), Err(Malformed::Short));
         assert_eq!(parse(b"s\0t\0\xff\xff"), Err(Malformed::Short));
+        // Counts have no sign: there may be 65535 parameters.
+        let many = [&b"s\0t\0\x9c\x40"[..], &[0; 160_000]].concat();
+        assert_eq!(parse(&many).map(|parse| parse.types.len()), Ok(160_000));
         assert_eq!(target(b"Sx\0"), Ok(Target::Statement(b"x")));
         assert_eq!(target(b"Qx\0"), Err(Malformed::Trailing));
         assert_eq!(execute(b"\0\0\0\0\x05"), Ok((&b""[..], 5)));

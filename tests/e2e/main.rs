@@ -19,6 +19,7 @@ mod freshness;
 mod healing;
 mod leaks;
 mod logins;
+mod malformed;
 mod oracle;
 mod process;
 mod programs;

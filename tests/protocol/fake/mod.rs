@@ -2,6 +2,7 @@
 
 mod copy;
 mod extended;
+mod malformed;
 mod run;
 pub mod settings;
 pub mod sql;
@@ -181,6 +182,9 @@ impl Fake {
     }
 
     fn message(&mut self, tag: u8, body: &[u8]) {
+        if let Some(failure) = malformed::refusal(tag, body) {
+            return self.refuse_unread(tag, &failure);
+        }
         self.log.push(show(tag, body));
         self.stalled |= self.stalled_at_probe && self.log.last().is_some_and(|last| last == "Q:<probe>");
         if self.stalled {
@@ -206,6 +210,20 @@ impl Fake {
                     self.skipping = true;
                 }
             }
+        }
+    }
+
+    /// Deals with a message that cannot be read.
+    fn refuse_unread(&mut self, tag: u8, failure: &Failure) {
+        self.log.push(format!("{}:malformed", tag as char));
+        assert!(self.copying.is_none(), "not modelled: malformed messages in a COPY");
+        if self.skipping || self.stalled {
+            return;
+        }
+        self.fail(failure);
+        match tag {
+            b'Q' => self.ready(),
+            _ => self.skipping = true,
         }
     }
 
