@@ -32,6 +32,7 @@ mod routing;
 mod rust_driver;
 mod schema_changes;
 mod sessions;
+mod siege;
 mod sizes;
 mod story;
 mod support;
