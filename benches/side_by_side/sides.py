@@ -163,16 +163,17 @@ class Bellwether(Side):
         self.version = run(binary, "--version").split()[1]
 
     def start(self):
+        self.spawn(self.binary, "proxy", "-c", self.write("toml", self.config()))
+
+    def config(self):
         nodes = "".join(f'{node["name"]} = "postgres://{node["host"]}:{node["port"]}"\n' for node in self.lab.nodes)
-        config = self.write(
-            "toml",
+        return (
             f'listen = "127.0.0.1:{self.port}"\nworkers = {self.workers}\n'
             '[cluster]\nuser = "bellwether"\npassword = "bellwether"\n'
             f"[nodes]\n{nodes}[pool]\nsize = {self.pool}\nmax_clients = 11000\n"
             f'[auth]\nrules = ["host all {TRUSTED} all trust", "host all all all scram-sha-256"]\n'
-            '[http]\nlisten = ""\n',
+            '[http]\nlisten = ""\n'
         )
-        self.spawn(self.binary, "proxy", "-c", config)
 
     def pids(self):
         return [self.process.pid]
