@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use bellwether::{auth, session, wire};
+use bellwether::{auth, proxy, session, sql, wire};
 
 /// How many inputs are made from the corpus, for each target.
 const MADE: usize = 3000;
@@ -48,7 +48,10 @@ fn frames() {
 
 #[test]
 fn startup() {
-    replay("startup", wire::exercise::first_packet);
+    replay("startup", |data| {
+        wire::exercise::first_packet(data);
+        proxy::exercise::first_packet(data);
+    });
 }
 
 #[test]
@@ -63,4 +66,9 @@ fn scram() {
 #[test]
 fn session_ops() {
     replay("session_ops", session::exercise::operations);
+}
+
+#[test]
+fn texts() {
+    replay("sql", sql::exercise::text);
 }

@@ -3,4 +3,5 @@
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     bellwether::wire::exercise::first_packet(data);
+    bellwether::proxy::exercise::first_packet(data);
 });

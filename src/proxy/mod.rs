@@ -13,6 +13,7 @@ mod catalog;
 mod client;
 mod clients;
 mod count;
+pub mod exercise;
 mod explain;
 mod freshness;
 pub mod gate;

@@ -11,6 +11,7 @@ mod classify;
 mod constants;
 mod effects;
 mod encoding;
+pub mod exercise;
 mod explain;
 mod findings;
 mod hint;

@@ -32,14 +32,7 @@ const LONGEST_RUN: usize = 1024;
 /// Returns the findings of each statement in order, or `None` if the text cannot be read: refused by the grammar,
 /// too long, not UTF-8, or (with `standard_conforming_strings` off) holding a backslash.
 pub(super) fn parse(text: &[u8], standard_conforming_strings: bool) -> Option<Vec<Findings>> {
-    if text.len() > LONGEST_TEXT || longest_run(text) > LONGEST_RUN {
-        return None;
-    }
-    // The crate always reads with the setting on. Without a backslash both readings are the same.
-    if !standard_conforming_strings && memchr::memchr(b'\\', text).is_some() {
-        return None;
-    }
-    let text = str::from_utf8(text).ok()?;
+    let text = readable(text, standard_conforming_strings)?;
     // Nothing is known to panic. But the typed views assert what the C tree holds, and one session's statement
     // must not end a thread that serves many.
     catch_unwind(AssertUnwindSafe(|| read(text))).ok().flatten()
@@ -54,6 +47,18 @@ pub(super) fn parse_placed(
     let tree = pg_raw_parse::parse(str::from_utf8(text).ok()?).ok()?;
     let places: Vec<Range<usize>> = tree.iter().map(|raw| place(raw, text.len())).collect();
     Some(places.into_iter().zip(found).collect())
+}
+
+/// Returns the text if the grammar may be shown it.
+pub(super) fn readable(text: &[u8], standard_conforming_strings: bool) -> Option<&str> {
+    if text.len() > LONGEST_TEXT || longest_run(text) > LONGEST_RUN {
+        return None;
+    }
+    // The crate always reads with the setting on. Without a backslash both readings are the same.
+    if !standard_conforming_strings && memchr::memchr(b'\\', text).is_some() {
+        return None;
+    }
+    str::from_utf8(text).ok()
 }
 
 /// Reads a text without the net: a panic in here is a fault of ours, and tests shall see it.
