@@ -114,8 +114,9 @@ pub enum Upstream {
 }
 
 impl Facts {
-    /// Returns how far this node's data reaches: for a standby the greater of replayed and received, never the
-    /// received position alone.
+    /// Returns how far this node's data reaches at most: for a standby the greater of replayed and received, never the
+    /// received position alone. By this it is told who is furthest, since an acknowledged commit may have been received
+    /// and not be replayed yet, also where the startup process seems to wait for more.
     pub fn position(&self) -> Lsn {
         match &self.standing {
             Standing::Primary { flushed } => *flushed,
@@ -125,7 +126,8 @@ impl Facts {
         }
     }
 
-    /// Returns how far this node's data goes in whole records.
+    /// Returns how far this node's data goes in whole records for certain. By this it is told whether it can follow, and
+    /// where its own branch must begin.
     ///
     /// What a standby that holds still received beyond what it replayed is the beginning of a record whose end never
     /// came, as its primary was lost in the middle of it. It is no part of what the node would lead with, and no hindrance

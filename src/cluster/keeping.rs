@@ -126,7 +126,8 @@ fn keep_nodes(s: &Situation<'_>, plan: &mut Plan) {
     } else if s.known(leader).is_some_and(|known| known.answers() && !known.owned) {
         plan.order(leader, Command::Own);
     }
-    let slots = s.leader_facts().map(|facts| &facts.slots);
+    // As last seen, so that nobody is sent there while the slots are being made; see `promotion::gather`.
+    let slots = s.known(leader).and_then(Known::last_facts).map(|facts| &facts.slots);
     for name in &others {
         match s.facts(name) {
             Some(facts) => {

@@ -150,7 +150,8 @@ fn mended(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, rule: 
     (mended.voters != rule.voters).then_some(mended)
 }
 
-/// Points the recruits at the candidate at once: its commits wait for them.
+/// Points the recruits at the candidate at once: its commits wait for them. Each once its slot is there, since one that
+/// finds none tries again only after `wal_retrieve_retry_interval`, 5 seconds where nobody changed it.
 fn gather(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, facts: &Facts, plan: &mut Plan) {
     for (name, _) in s.members().filter(|(name, _)| *name != candidate) {
         let Ok(theirs) = election::standing(s, operation, name) else { continue };
@@ -158,7 +159,7 @@ fn gather(s: &Situation<'_>, operation: &Operation, candidate: &NodeName, facts:
         let fits = theirs.lineage.kinship(theirs.whole(), &facts.lineage).can_follow();
         let there = matches!(&standby.upstream, Upstream::Leader { node, term }
             if node == candidate && *term == s.term.number);
-        if fits && !there {
+        if fits && !there && facts.slots.contains(name) {
             follow(s, plan, name, candidate);
         }
     }

@@ -220,3 +220,16 @@ fn an_old_primary_with_wal_of_its_own_is_not_followed() {
     world.run(3000);
     assert_eq!(world.coordinators[&1].explain().nodes[&name("n1")].role, "diverged");
 }
+
+#[test]
+fn nobody_is_pointed_at_a_leader_that_has_no_slot_for_it() {
+    for durability in [Durability::Async, Durability::Sync { k: 1, strict: true }] {
+        let mut world = World::running(3, 1, durability);
+        world.run(5000);
+        world.kill("n1");
+        world.until("n2 leads", |world| world.is_open(2, "n2"));
+        let follows = |world: &World| matches!(&world.servers[&name("n3")].upstream, Upstream::Leader { node, .. } if *node == name("n2"));
+        world.until("n3 follows", follows);
+        assert_eq!(world.slotless, [], "{durability:?}\n{}", world.story());
+    }
+}

@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) blind: BTreeSet<usize>,
     pub(super) entries: BTreeMap<Key, Entry>,
     pub(super) said: Vec<String>,
+    /// Who was pointed at a server that had no slot for it.
+    pub(super) slotless: Vec<NodeName>,
     pub(super) orders: Vec<(NodeName, Command)>,
     revision: u64,
     queue: BTreeMap<(Moment, u64), Due>,
@@ -113,6 +115,7 @@ impl World {
             blind: BTreeSet::new(),
             entries: BTreeMap::new(),
             said: Vec::new(),
+            slotless: Vec::new(),
             orders: Vec::new(),
             revision: 1,
             queue: BTreeMap::new(),
@@ -452,6 +455,9 @@ impl World {
             Command::Recruit { term } => server.upstream = Upstream::DeadEnd { term: *term },
             Command::Follow { leader, term, .. } => {
                 server.upstream = Upstream::Leader { node: leader.clone(), term: *term };
+                if self.servers.get(leader).is_some_and(|leader| !leader.slots.contains(&order.node)) {
+                    self.slotless.push(order.node.clone());
+                }
             }
             Command::SetSyncNames(SyncNames::Any { .. }) if server.counts_nobody => {}
             Command::SetSyncNames(names) => server.names = names.clone(),
