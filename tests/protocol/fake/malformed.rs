@@ -19,7 +19,8 @@ pub(super) fn refusal(tag: u8, body: &[u8]) -> Option<Failure> {
 
 fn bind(body: &[u8]) -> Result<(), Malformed> {
     let mut body = Body::new(body);
-    (body.cstr()?, body.cstr()?);
+    body.cstr()?;
+    body.cstr()?;
     let formats = usize::from(body.u16()?);
     body.bytes(2 * formats)?;
     for _ in 0..body.u16()? {
