@@ -42,7 +42,8 @@ fn the_endpoint_tells_what_a_server_tells() {
     let grounds = Grounds::prepare();
     let direct = everybody(&cases, &grounds, &[Way::Direct, Way::Split], &|_| true);
     // Whoever has three sessions that keep their servers would wait for the third for ever. Of the variants every other one.
-    let some = |case: &Case| case.script.clients() <= 2 && (!case.derived || case.numbers.key % 2 == 0);
+    let some =
+        |case: &Case| case.script.clients() <= 2 && (!case.derived || case.numbers.key.is_multiple_of(2));
     let crowded = everybody(&cases, &grounds, &[Way::Crowded], &some);
     let mut by_design = ByDesign::read(include_str!("by_design.txt"));
     let mut complaints = Vec::new();

@@ -326,7 +326,7 @@ fn value(word: &str) -> Result<Value, String> {
 
 fn hex(digits: &str) -> Result<Vec<u8>, String> {
     let wrong = || format!("{digits:?} is not hexadecimal");
-    if !digits.is_ascii() || digits.len() % 2 != 0 {
+    if !digits.is_ascii() || !digits.len().is_multiple_of(2) {
         return Err(wrong());
     }
     let pairs = (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16));
