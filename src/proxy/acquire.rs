@@ -229,8 +229,10 @@ impl ClientTask {
         if let Some(fallback) = placed.as_ref().and_then(|placed| placed.fallback) {
             metrics.fell_back(fallback);
         }
+        // It counted for the read that is run again, which has its server now.
+        self.reads.lost = None;
         if placed.as_ref().is_some_and(|placed| !placed.is_primary) {
-            (self.reads.home, self.reads.lost) = (Some((server.node, now)), None);
+            self.reads.home = Some((server.node, now));
         }
         self.checkout = Some(Checkout {
             node: server.node,
