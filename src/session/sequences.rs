@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::frontend::Turn;
 use super::machine::Session;
 use super::pipeline::{Entry, Internal, Request};
+use crate::routing::Target;
 use crate::sql::{Classified, NeedsPrimary, SessionState};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::write;
@@ -84,7 +85,10 @@ impl Session {
 
     /// Looks at a statement about to be sent. `within` tells that a group goes on behind it.
     pub(super) fn before_sequences(&mut self, class: &Classified, turn: &mut Turn<'_, '_>, within: bool) {
-        let advances = may_advance(class);
+        // A standby refuses what would advance one, and the server to keep is the primary's.
+        let standby = self.routed.is_some_and(|need| need.target == Target::Standby)
+            && turn.server.reported("in_hot_standby") != Some("off");
+        let advances = may_advance(class) && !standby;
         let asks =
             class.statements.iter().any(|effects| effects.may_leave.intersects(SessionState::SEQUENCE));
         if !advances && !asks {

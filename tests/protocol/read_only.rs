@@ -55,6 +55,29 @@ fn a_transaction_begins_with_its_first_statement() {
     });
 }
 
+/// Who asks for `currval()` keeps the server it writes on; a standby refuses the write, and is none to keep.
+#[test]
+fn a_write_that_a_standby_refuses_keeps_no_server() {
+    every_cut(|world| {
+        world.keeps_sequences = true;
+        let standby = standby(world);
+        world.says(&query("begin; set transaction read only"), "C:BEGIN, C:SET, Z:T");
+        world.says(&query("select 1"), &format!("{ONE}, Z:T"));
+        world.says(&query("insert into t values (1)"), "E:25006, Z:E");
+        world.says(&query("rollback"), "C:ROLLBACK, Z:I");
+        assert_eq!(world.clients[0].session.pin_names().count(), 0);
+        world.says(&query("begin"), "C:BEGIN, Z:T");
+        world.says(&query("insert into t values (2)"), "C:INSERT 0 1, Z:T");
+        world.says(&query("commit"), "C:COMMIT, Z:I");
+        assert_eq!(went(world), [(Target::Standby, "read_only"), (Target::Primary, "read_write")]);
+        assert_eq!(world.clients[0].session.pin_names().collect::<Vec<_>>(), ["sequence"]);
+        world.expect_at(
+            standby,
+            "Q:begin; set transaction read only, Q:select 1, Q:insert into t values (1), Q:rollback",
+        );
+    });
+}
+
 #[test]
 fn the_first_statement_may_be_of_the_extended_protocol() {
     every_cut(|world| {

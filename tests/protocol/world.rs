@@ -101,6 +101,8 @@ pub struct World {
     pub primary: usize,
     /// The server the next checkout of a standby gets; none by default.
     pub standby: Option<usize>,
+    /// Sessions of the user ask for the present value of sequences.
+    pub keeps_sequences: bool,
     /// Give a different server at each checkout.
     pub rotate: bool,
     /// Give any free server at each checkout.
@@ -126,6 +128,7 @@ impl World {
             split: true,
             primary: 0,
             standby: None,
+            keeps_sequences: false,
             rotate: false,
             scatter: false,
         };
@@ -289,7 +292,7 @@ impl World {
             schema_generation: self.schema_generation,
             prepared_limit: self.prepared_limit,
             split: self.split,
-            keeps_sequences: false,
+            keeps_sequences: self.keeps_sequences,
         };
         (&mut clients[client], context)
     }
