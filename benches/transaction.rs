@@ -4,10 +4,10 @@
 //! Prints nanoseconds, the best of several rounds. Run with `cargo bench --bench transaction`.
 
 use std::hint::black_box;
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Instant;
 
+use backend::serve_one;
 use bellwether::pg::Address;
 use bellwether::pool::{Endpoint, Patience, Registry, Settings};
 use bellwether::topology::{NodeId, NodeName};
@@ -15,6 +15,8 @@ use bellwether::wire::frame::Head;
 use bellwether::wire::write;
 use machine::{Bench, bind_execute_sync, prepare, row_and_end};
 
+#[path = "machine/backend.rs"]
+mod backend;
 mod machine;
 
 const ROUNDS: usize = 50;
@@ -141,17 +143,4 @@ fn checkout() -> f64 {
     drop(runtime);
     backend.join().expect("no panic");
     nanoseconds
-}
-
-/// Accepts one connection and lets it in; ends when it is closed.
-fn serve_one(listener: TcpListener) {
-    let (mut stream, _) = listener.accept().expect("a connection");
-    let mut buffer = [0; 1024];
-    assert!(stream.read(&mut buffer).expect("a startup packet") > 8);
-    let mut out = Vec::new();
-    write::authentication_ok(&mut out);
-    write::backend_key_data(&mut out, 1, b"abcd");
-    write::ready_for_query(&mut out, b'I');
-    stream.write_all(&out).expect("the client reads");
-    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
 }

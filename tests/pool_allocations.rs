@@ -3,15 +3,17 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use backend::serve_one;
 use bellwether::pg::Address;
 use bellwether::pool::{Endpoint, Patience, Registry, Settings};
 use bellwether::topology::{NodeId, NodeName};
-use bellwether::wire::write;
+
+#[path = "../benches/machine/backend.rs"]
+mod backend;
 
 struct Counting;
 
@@ -35,19 +37,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Accepts one connection and lets it in; ends when it is closed.
-fn serve_one(listener: TcpListener) {
-    let (mut stream, _) = listener.accept().expect("a connection");
-    let mut buffer = [0; 1024];
-    assert!(stream.read(&mut buffer).expect("a startup packet") > 8);
-    let mut out = Vec::new();
-    write::authentication_ok(&mut out);
-    write::backend_key_data(&mut out, 1, b"abcd");
-    write::ready_for_query(&mut out, b'I');
-    stream.write_all(&out).expect("the client reads");
-    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
-}
 
 #[tokio::test]
 async fn checkout_and_release_allocate_nothing() {

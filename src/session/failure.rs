@@ -108,14 +108,7 @@ impl Session {
         let Some(whole) = body.strip_suffix(b"\0").filter(|_| body.len() + HEAD == message.total) else {
             return false;
         };
-        self.only_fabricated = false;
-        self.replay.answered(to_client.len());
-        write::message(to_client.write(input), b'E', |out| {
-            out.extend_from_slice(whole);
-            out.push(b'H');
-            out.extend_from_slice(hint.as_bytes());
-            out.extend_from_slice(&[0, 0]);
-        });
+        self.retell([whole, b"H", hint.as_bytes(), &[0, 0]], input, to_client);
         true
     }
 
@@ -136,14 +129,18 @@ impl Session {
         let name = fields.message[from..].split(|byte| *byte == b'"').next().unwrap_or_default();
         let Some(own) = self.statements.name_of(name) else { return false };
         let Some(at) = memchr::memmem::find(body, name) else { return false };
+        let own = own.to_vec();
+        self.retell([&body[..at], &own, &body[at + name.len()..]], input, to_client);
+        true
+    }
+
+    /// Tells the client of an error, put together of `parts`, in the place of the server's.
+    fn retell<const N: usize>(&mut self, parts: [&[u8]; N], input: &[u8], to_client: &mut Outbox) {
         self.only_fabricated = false;
         self.replay.answered(to_client.len());
         write::message(to_client.write(input), b'E', |out| {
-            out.extend_from_slice(&body[..at]);
-            out.extend_from_slice(own);
-            out.extend_from_slice(&body[at + name.len()..]);
+            parts.iter().for_each(|part| out.extend_from_slice(part));
         });
-        true
     }
 
     /// Forgets the request that failed and those the server skips with it.
