@@ -64,6 +64,23 @@ fn a_prepared_statement_allocates_nothing() {
 }
 
 #[test]
+fn a_described_statement_allocates_nothing() {
+    let mut bench = Bench::new();
+    prepare(&mut bench, b"P_0", b"SELECT abalance FROM pgbench_accounts WHERE aid = $1");
+    let (mut request, mut answer) = (Vec::new(), Vec::new());
+    write::describe_statement(&mut request, b"P_0");
+    write::sync(&mut request);
+    write::message(&mut answer, b't', |body| body.extend_from_slice(&[0, 1, 0, 0, 0, 23]));
+    write::text_row_description(&mut answer, &["abalance"]);
+    write::ready_for_query(&mut answer, b'I');
+    bench.transaction(&request, &answer);
+    let request = bind_execute_sync(b"P_0");
+    let mut answer = b"2\0\0\0\x04".to_vec();
+    row_and_end(&mut answer);
+    assert_eq!(count(&mut bench, &request, &answer), 0);
+}
+
+#[test]
 fn an_unnamed_statement_allocates_nothing() {
     let (mut request, mut answer) = (Vec::new(), Vec::new());
     write::parse(&mut request, b"", b"SELECT abalance FROM pgbench_accounts WHERE aid = $1", b"");

@@ -38,7 +38,7 @@ impl Session {
         for act in acts {
             let answer = match act {
                 Act::Prepare(name, statement) => {
-                    let named = Named { statement, generation, round: self.round, told: None };
+                    let named = Named::new(statement, generation, self.round);
                     self.statements.replace(name, Some(named));
                     write::PARSE_COMPLETE
                 }

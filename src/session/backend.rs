@@ -112,7 +112,12 @@ impl Session {
             }
             tag::BIND_COMPLETE => self.shape = self.pop(Request::Bind)?.shape,
             tag::CLOSE_COMPLETE => drop(self.pop(Request::Close)?),
-            tag::PARAMETER_DESCRIPTION => self.expect(&[Request::Describe])?,
+            tag::PARAMETER_DESCRIPTION => {
+                self.expect(&[Request::Describe])?;
+                if place.len() == head.total {
+                    self.learn_types(body, server).map_err(|error| violation(&error.to_string()))?;
+                }
+            }
             tag::ROW_DESCRIPTION | tag::NO_DATA => {
                 let whole = place.len() == head.total;
                 self.described(whole.then_some(body), server)?;

@@ -162,7 +162,15 @@ impl Shell {
             Request::Parse => out.extend_from_slice(write::PARSE_COMPLETE),
             Request::Bind => out.extend_from_slice(b"2\0\0\0\x04"),
             Request::Close => out.extend_from_slice(write::CLOSE_COMPLETE),
-            Request::Describe => out.extend_from_slice(b"n\0\0\0\x04"),
+            Request::Describe => {
+                let types = [0, 1, 0, 0, 0, 20 + (choice >> 2 & 3)];
+                match choice & 3 {
+                    0 => {}
+                    1 => write::message(out, b't', |body| body.extend_from_slice(&[0, 0])),
+                    _ => write::message(out, b't', |body| body.extend_from_slice(&types)),
+                }
+                out.extend_from_slice(b"n\0\0\0\x04");
+            }
             Request::Sync => write::ready_for_query(out, status),
             Request::FunctionCall => {
                 out.extend_from_slice(b"V\0\0\0\x08\xff\xff\xff\xff");

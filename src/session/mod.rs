@@ -42,6 +42,7 @@ mod server;
 mod shapes;
 mod statements;
 mod substitute;
+mod types;
 
 pub use answers::Question;
 pub use errors::Origin;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::answers::OwnAnswer;
 use super::bereft::{Ending, ending};
 use super::server::Sent;
-use super::statements::Named;
+use super::statements::{Named, Statement};
 use crate::sql::{Classified, SettingChange, Shape};
 use crate::wire::error_response::PgError;
 
@@ -91,12 +91,14 @@ pub struct Renamed {
 /// What a Describe is about.
 #[derive(Debug)]
 pub struct Described {
-    /// Number of the shared statement.
-    pub statement: u64,
+    /// The shared statement.
+    pub statement: Arc<Statement>,
     /// Which copy of it on the server.
     pub copy: Option<u64>,
     /// The name by which the client asked; `None` when we did.
     pub name: Option<Box<[u8]>>,
+    /// PostgreSQL holds it to the rows it has now.
+    pub rows: bool,
 }
 
 /// One request.
@@ -116,7 +118,7 @@ pub struct Entry {
     pub class: Option<Arc<Classified>>,
     /// For Execute: settings changed by values bound.
     pub bound: Vec<SettingChange>,
-    /// For Describe: the named statement whose row description is the answer.
+    /// For Describe: the statement that is described, or whose portal is.
     pub describes: Option<Described>,
     /// For Query and Bind: what a catalog may learn of it.
     pub shape: Option<Shape>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::frontend::{Turn, unparsed};
 use super::machine::{Context, PoolMode, Session, class_that_matters};
 use super::pins::LARGE_STATEMENT;
-use super::pipeline::{Answer, Entry, Internal, Renamed, Request};
+use super::pipeline::{Answer, Described, Entry, Internal, Renamed, Request};
 use super::portals::Portal;
 use super::server::Presence;
 use super::shapes::outdated_plan;
@@ -35,7 +35,7 @@ impl Session {
         }
         let (statement, generation) = self.intern(turn.context, parse);
         self.count_hint(&statement.class);
-        let named = Named { statement: statement.clone(), generation, round: self.round, told: None };
+        let named = Named::new(statement.clone(), generation, self.round);
         let before = self.statements.replace(parse.name, Some(named));
         let renamed = Some(Renamed { name: parse.name.into(), before });
         if parse.name.is_empty() {
@@ -229,8 +229,7 @@ impl Session {
         generation: u64,
     ) {
         if name.is_empty() {
-            let doubtful = self.is_unsettled(self.unnamed_round);
-            if doubtful || turn.server.unnamed.as_ref().is_none_or(|unnamed| unnamed.id != statement.id) {
+            if self.unnamed_parsed(turn, statement).is_none_or(|parsed| parsed < generation) {
                 write::parse(turn.out(), b"", statement.sent(), &statement.types);
                 self.unnamed_sent(turn, statement.clone());
                 self.pipeline.push(Entry::internal(Request::Parse, Internal::Helper));
@@ -242,8 +241,15 @@ impl Session {
         }
     }
 
+    /// Returns at which schema generation the server has parsed `statement` as its unnamed one; `None` if it is not that, or
+    /// not whatever becomes of the groups that are not answered.
+    pub(super) fn unnamed_parsed(&self, turn: &Turn<'_, '_>, statement: &Statement) -> Option<u64> {
+        let (_, parsed) = turn.server.unnamed.as_ref().filter(|(known, _)| known.id == statement.id)?;
+        (!self.is_unsettled(self.unnamed_round)).then_some(*parsed)
+    }
+
     fn unnamed_sent(&mut self, turn: &mut Turn<'_, '_>, statement: Arc<Statement>) {
-        turn.server.unnamed = Some(statement);
+        turn.server.unnamed = Some((statement, turn.context.schema_generation));
         self.unnamed_round = self.round;
     }
 
@@ -295,10 +301,13 @@ impl Session {
         self.ensure_prepared(turn, name, &statement, generation);
         if name.is_empty() {
             let own = self.own_portal(&statement.class, turn);
-            self.send(turn, Entry { own, ..Entry::forward(Request::Describe, self.copies_ended) });
+            let describes =
+                Some(Described { statement, copy: None, name: Some(Box::default()), rows: false });
+            let entry = Entry::forward(Request::Describe, self.copies_ended);
+            self.send(turn, Entry { own, describes, ..entry });
             return Ok(());
         }
-        self.describe_named(turn, name, &statement);
+        self.describe_named(turn, name, statement);
         Ok(())
     }
 

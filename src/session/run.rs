@@ -113,8 +113,8 @@ impl Session {
     /// Prepares a statement under the client's own name, for SQL that speaks of it by that name.
     fn lend(&mut self, name: &[u8], turn: &mut Turn<'_, '_>) {
         let Some(named) = self.statements.get(name) else { return };
-        let statement = named.statement.clone();
-        write::parse(turn.out(), name, statement.sent(), &statement.types);
+        let types = named.types.as_deref().unwrap_or(&named.statement.types);
+        write::parse(turn.out(), name, named.statement.sent(), types);
         self.pipeline.push(Entry::internal(Request::Parse, Internal::Helper));
     }
 

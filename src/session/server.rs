@@ -21,8 +21,8 @@ pub struct ServerState {
     pub(super) reported: Reported,
     /// Shared statements prepared there.
     pub(super) prepared: ServerStatements,
-    /// The shared statement that is its unnamed one, if it is one of ours.
-    pub(super) unnamed: Option<Arc<Statement>>,
+    /// The shared statement that is its unnamed one, if it is one of ours, and the schema generation when it was parsed.
+    pub(super) unnamed: Option<(Arc<Statement>, u64)>,
     /// The session in which code ran that may have changed settings unseen (a function's body).
     pub(super) unseen: Option<Arc<()>>,
     /// Whose sequence values it remembers.
@@ -112,6 +112,8 @@ struct OnServer {
     sent: u64,
     /// What rows it returns as parsed there, once that was asked.
     shape: Option<Shape>,
+    /// The same of the types of its parameters.
+    types: Option<Arc<[u8]>>,
     last_use: u64,
 }
 
@@ -158,6 +160,7 @@ impl ServerStatements {
             unconfirmed,
             sent: last_use,
             shape: None,
+            types: None,
             last_use,
         };
         self.by_id.insert(known.statement.id, known);
@@ -173,8 +176,17 @@ impl ServerStatements {
     /// Returns what rows `statement` returns as parsed on the server at `generation` or later; `None` when that is not
     /// known.
     pub fn shape(&self, statement: &Statement, generation: u64) -> Option<Shape> {
-        let known = self.by_id.get(&statement.id)?;
-        if known.outdated || known.generation < generation { None } else { known.shape }
+        self.current(statement, generation)?.shape
+    }
+
+    /// Returns what types the parameters of `statement` have as parsed on the server at `generation` or later: `None`
+    /// when it was not, `Some(None)` when that is not known.
+    pub fn types(&self, statement: &Statement, generation: u64) -> Option<Option<&[u8]>> {
+        self.current(statement, generation).map(|known| known.types.as_deref())
+    }
+
+    fn current(&self, statement: &Statement, generation: u64) -> Option<&OnServer> {
+        self.by_id.get(&statement.id).filter(|known| !known.outdated && known.generation >= generation)
     }
 
     /// Returns what tells the present copy of `id` from others before and after it.
@@ -188,6 +200,15 @@ impl ServerStatements {
             && Some(known.sent) == copy
         {
             known.shape = Some(shape);
+        }
+    }
+
+    /// Notes what types the parameters of `id` have, if the server's copy is still `copy`.
+    pub fn set_types(&mut self, id: u64, copy: Option<u64>, types: &Arc<[u8]>) {
+        if let Some(known) = self.by_id.get_mut(&id)
+            && Some(known.sent) == copy
+        {
+            known.types = Some(types.clone());
         }
     }
 
@@ -218,6 +239,7 @@ impl ServerStatements {
                     unconfirmed: None,
                     sent,
                     shape: None,
+                    types: None,
                     last_use: sent,
                 };
                 self.by_id.insert(known.statement.id, known);

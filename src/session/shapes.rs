@@ -6,6 +6,8 @@
 //! (DBD::Pg crashes). So a client that was told, by Describe of the statement or of a portal bound from it, gets these rows
 //! or this error, from whichever server; one that was never told does not notice the change.
 
+use std::sync::Arc;
+
 use super::frontend::Turn;
 use super::machine::Session;
 use super::pipeline::{Described, Entry, Internal, Request};
@@ -16,7 +18,7 @@ use crate::sql::{Classified, NeedsPrimary};
 use crate::wire::backend::{self, TransactionStatus};
 use crate::wire::error_response::PgError;
 use crate::wire::frame::Malformed;
-use crate::wire::frontend::{self, tag};
+use crate::wire::frontend::{self, Target, tag};
 use crate::wire::write;
 
 /// Stands for names and types of the columns; 0 for a description too long to be looked at.
@@ -49,36 +51,46 @@ impl Shape {
 }
 
 impl Session {
-    /// Asks the server what the statement of this Bind returns, if the client was told and the server's copy is not known
-    /// to agree; tells whether it was asked, so that the Bind must wait. Once for each statement and server.
-    pub(super) fn must_ask_shape(&mut self, turn: &mut Turn<'_, '_>) -> bool {
-        if turn.head.tag != tag::BIND || !self.was_told || self.status == TransactionStatus::Failed {
+    /// Asks the server what the statement of this Bind or Describe takes and returns, if the client was told and the
+    /// server's copy is not known to agree; tells whether it was asked, so that the message must wait. Once for each
+    /// statement and server.
+    pub(super) fn must_ask(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        if !self.was_told || self.status == TransactionStatus::Failed {
             return false;
         }
-        let Ok(bind) = frontend::bind(turn.body()) else { return false };
-        let Some(named) = self.statements.get(bind.statement).filter(|named| named.told.is_some()) else {
-            return false;
+        let (name, rows) = match turn.head.tag {
+            tag::BIND => (frontend::bind(turn.body()).map(|bind| bind.statement), true),
+            tag::DESCRIBE => match frontend::target(turn.body()) {
+                Ok(Target::Statement(name)) => (Ok(name), false),
+                _ => return false,
+            },
+            _ => return false,
         };
+        let Ok(name) = name else { return false };
+        let types_known = self.keep_types(turn, name);
+        let Some(named) = self.statements.get(name).filter(|_| !name.is_empty()) else { return false };
         let (statement, generation) = (named.statement.clone(), named.generation);
-        if turn.server.prepared.shape(&statement, generation).is_some() {
-            return false;
+        let shape_known =
+            !rows || named.told.is_none() || turn.server.prepared.shape(&statement, generation).is_some();
+        let known = types_known && shape_known;
+        if !known {
+            self.describe_first(turn, name, &statement, generation);
         }
-        self.ask_shape(turn, bind.statement, &statement, generation);
-        true
+        !known
     }
 
-    fn ask_shape(
+    fn describe_first(
         &mut self,
         turn: &mut Turn<'_, '_>,
         name: &[u8],
-        statement: &std::sync::Arc<Statement>,
+        statement: &Arc<Statement>,
         generation: u64,
     ) {
         self.ensure_prepared(turn, name, statement, generation);
         write::describe_statement(turn.out(), &statement.server_name);
         write::flush(turn.out());
         let copy = turn.server.prepared.copy(statement.id);
-        let describes = Some(Described { statement: statement.id, copy, name: None });
+        let describes = Some(Described { statement: statement.clone(), copy, name: None, rows: true });
         self.pipeline.push(Entry { describes, ..Entry::internal(Request::Describe, Internal::Helper) });
         self.busy = true;
     }
@@ -90,15 +102,15 @@ impl Session {
     }
 
     /// Sends the client's Describe of a named statement.
-    pub(super) fn describe_named(&mut self, turn: &mut Turn<'_, '_>, name: &[u8], statement: &Statement) {
+    pub(super) fn describe_named(&mut self, turn: &mut Turn<'_, '_>, name: &[u8], statement: Arc<Statement>) {
         write::describe_statement(turn.out(), &statement.server_name);
         if let Some(named) = self.statements.get_mut(name) {
             named.told = None;
         }
         let copy = turn.server.prepared.copy(statement.id);
-        let described = Described { statement: statement.id, copy, name: Some(name.into()) };
-        let describes = has_one_shape(&statement.class).then_some(described);
         let own = self.own_portal(&statement.class, turn);
+        let rows = has_one_shape(&statement.class);
+        let describes = Some(Described { statement, copy, name: Some(name.into()), rows });
         self.pipeline.push(Entry { describes, own, ..Entry::forward(Request::Describe, self.copies_ended) });
     }
 
@@ -114,7 +126,8 @@ impl Session {
         if known.is_some() && known == named.told {
             return None;
         }
-        Some(Described { statement: id, copy: turn.server.prepared.copy(id), name: Some(name.into()) })
+        let (statement, copy) = (named.statement.clone(), turn.server.prepared.copy(id));
+        Some(Described { statement, copy, name: Some(name.into()), rows: true })
     }
 
     /// Takes the answer to a Describe of a named statement: its body, unless that is too long; empty for NoData.
@@ -125,12 +138,21 @@ impl Session {
         server: &mut ServerState,
     ) {
         let shape = body.map_or(Ok(Shape(0)), Shape::of).unwrap_or(Shape(0));
-        server.prepared.set_shape(described.statement, described.copy, shape);
-        match described.name {
-            None => self.busy = false,
+        let Described { statement, copy, name, rows } = described;
+        if rows {
+            server.prepared.set_shape(statement.id, copy, shape);
+        }
+        match name {
+            None => {
+                if server.prepared.types(&statement, 0) == Some(None) {
+                    // It did not say, so they are what they are given as.
+                    server.prepared.set_types(statement.id, copy, &statement.share_types(&statement.types));
+                }
+                self.busy = false;
+            }
             Some(name) => {
-                let named = self.statements.get_mut(&name);
-                if let Some(named) = named.filter(|named| named.statement.id == described.statement) {
+                let named = self.statements.get_mut(&name).filter(|_| rows);
+                if let Some(named) = named.filter(|named| Arc::ptr_eq(&named.statement, &statement)) {
                     named.told = Some(shape);
                     self.was_told = true;
                 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use foldhash::fast::RandomState;
 
@@ -23,8 +23,10 @@ pub struct Statement {
     pub text: Box<[u8]>,
     /// What servers are sent, where that is something else: the statement is the proxy's own.
     stand_in: Option<Box<[u8]>>,
-    /// Parameter type OIDs as on the wire.
+    /// Parameter type OIDs as on the wire, as far as they are given.
     pub types: Box<[u8]>,
+    /// All of them as a server told them first: kept to be shared.
+    found: OnceLock<Arc<[u8]>>,
     /// What it does.
     pub class: Arc<Classified>,
     environment: u64,
@@ -48,6 +50,12 @@ impl Statement {
     /// Tells whether a server has parsed it at `generation` or later, so that others will as well.
     pub fn is_sound(&self, generation: u64) -> bool {
         self.sound.load(Ordering::Relaxed) > generation
+    }
+
+    /// Returns `types`, in memory that is shared while they stay what they were.
+    pub fn share_types(&self, types: &[u8]) -> Arc<[u8]> {
+        let first = self.found.get_or_init(|| types.into());
+        if **first == *types { first.clone() } else { types.into() }
     }
 
     /// Returns the text that servers are sent.
@@ -111,6 +119,7 @@ impl StatementTable {
                 .into(),
             text: text.into(),
             types: types.into(),
+            found: OnceLock::new(),
             class,
             environment,
             sound: AtomicU64::new(0),
@@ -119,6 +128,11 @@ impl StatementTable {
         bucket.push(Arc::downgrade(&statement));
         self.sweep();
         statement
+    }
+
+    /// Returns `statement` with these parameter types given.
+    pub fn intern_with_types(&mut self, statement: &Statement, types: &[u8]) -> Arc<Statement> {
+        self.intern(&statement.text, types, statement.environment, || statement.class.clone())
     }
 
     /// Returns the statement with this content, if anybody holds it.
@@ -161,6 +175,20 @@ pub struct Named {
     pub round: u64,
     /// What rows the client was told it returns, if it was and if that may count; see `shapes`.
     pub told: Option<Shape>,
+    /// What parameter types the client was told first, if it was; see `types`.
+    pub types: Option<Arc<[u8]>>,
+}
+
+impl Named {
+    /// Starts with nothing told.
+    pub fn new(statement: Arc<Statement>, generation: u64, round: u64) -> Self {
+        Named { statement, generation, round, told: None, types: None }
+    }
+
+    /// Returns the parameter types that the client was told, if some of them are not given anyhow.
+    pub fn types_found(&self) -> Option<&Arc<[u8]>> {
+        self.types.as_ref().filter(|types| ***types != *self.statement.types)
+    }
 }
 
 /// One client's prepared statements by name; the unnamed one has the empty name.
@@ -281,8 +309,7 @@ mod tests {
     #[test]
     fn names_come_and_go() {
         let mut table = StatementTable::new(0);
-        let named =
-            Named { statement: table.intern(b"a", b"", 0, class), generation: 0, round: 0, told: None };
+        let named = Named::new(table.intern(b"a", b"", 0, class), 0, 0);
         let mut client = ClientStatements::default();
         assert!(client.replace(b"s", Some(named.clone())).is_none());
         assert!(client.replace(b"", Some(named)).is_none());

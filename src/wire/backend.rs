@@ -137,6 +137,15 @@ pub fn command_tag(body: &[u8]) -> Result<&[u8], Malformed> {
     Body::new(body).cstr()
 }
 
+/// Reads ParameterDescription: type OIDs, one after the other.
+pub fn parameter_description(body: &[u8]) -> Result<&[u8], Malformed> {
+    let mut body = Body::new(body);
+    let count = usize::from(body.u16()?);
+    let types = body.bytes(count * 4)?;
+    body.end()?;
+    Ok(types)
+}
+
 /// A column of a RowDescription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column<'a> {

@@ -1,7 +1,9 @@
 //! The schema changes under prepared statements, by way of the proxy or past it: outside a transaction no client
-//! sees an error.
+//! sees an error, and none is misunderstood.
 
-use crate::raw::{self, Raw};
+use bellwether::wire::write;
+
+use crate::raw::{self, Failure, Raw};
 use crate::story::Story;
 
 const CHANGES: &[(&str, &str)] = &[
@@ -66,5 +68,69 @@ fn prepared_statements_outlive_changes_of_the_schema() {
         // Who was told, and does not ask again, is told by the error that drivers know.
         clients[1].send(&[raw::bind("", "all", &[]), raw::execute("", 0), raw::sync()].concat());
         assert_eq!(clients[1].answer().failure.map(|failure| failure.code), Some("0A000".to_owned()));
+    }
+}
+
+/// Prepares `s`; returns the OID of its parameter's type.
+fn told(client: &mut Raw, text: &str) -> u32 {
+    client.send(&[raw::parse("s", text), raw::describe_statement("s"), raw::sync()].concat());
+    let body = client.read_to('t').body;
+    assert_eq!((body.len(), client.answer().failure), (6, None));
+    u32::from_be_bytes(body[2..].try_into().expect("four bytes"))
+}
+
+/// Runs `s` with one binary value.
+fn run(client: &mut Raw, value: &[u8]) -> Option<Failure> {
+    let mut bind = Vec::new();
+    write::message(&mut bind, b'B', |body| {
+        body.extend_from_slice(b"\0s\0\0\x01\0\x01\0\x01");
+        body.extend_from_slice(&u32::try_from(value.len()).expect("it is short").to_be_bytes());
+        body.extend_from_slice(value);
+        body.extend_from_slice(&[0, 0]);
+    });
+    client.send(&[bind, raw::execute("", 0), raw::sync()].concat());
+    client.answer().failure
+}
+
+#[test]
+fn a_parameter_keeps_the_type_that_was_told() {
+    const INT4: u32 = 23;
+    const INT8: u32 = 20;
+    let story = Story::with(1, &["pool.size = 2", "pool.reserve = 0"]);
+    for past_the_proxy in [false, true] {
+        let mut changer = if past_the_proxy { story.direct("a", "demo") } else { story.client() };
+        changer.sql("DROP SCHEMA IF EXISTS d CASCADE; CREATE SCHEMA d; CREATE TABLE d.typed (n int)");
+        let text = "INSERT INTO d.typed VALUES ($1)";
+        let [mut one, mut two] = [(), ()].map(|()| story.client());
+        assert_eq!([told(&mut one, text), told(&mut two, text)], [INT4; 2]);
+        changer.sql("ALTER TABLE d.typed ALTER n TYPE bigint");
+        let mut anew = story.client();
+        // Of a change past the proxy a server that has parsed it before does not say yet.
+        let told_anew = told(&mut anew, text);
+        assert!(past_the_proxy || told_anew == INT8, "{told_anew}");
+        let nine = if told_anew == INT8 { 9i64.to_be_bytes().to_vec() } else { 9i32.to_be_bytes().to_vec() };
+        // While one client holds a server, the next one gets the other: each meets both.
+        let clients = [&mut one, &mut two];
+        for _ in 0..2 {
+            clients[0].sql("BEGIN");
+            assert_eq!(run(clients[0], &1i32.to_be_bytes()), None, "past the proxy: {past_the_proxy}");
+            assert_eq!(run(clients[1], &2i32.to_be_bytes()), None, "past the proxy: {past_the_proxy}");
+            assert_eq!(run(&mut anew, &nine), None);
+            clients[0].sql("COMMIT");
+            clients[1].sql("BEGIN");
+            assert_eq!(run(clients[1], &3i32.to_be_bytes()), None, "past the proxy: {past_the_proxy}");
+            assert_eq!(run(clients[0], &4i32.to_be_bytes()), None, "past the proxy: {past_the_proxy}");
+            clients[1].sql("COMMIT");
+        }
+        assert_eq!(
+            changer.sql("SELECT n, count(*) FROM d.typed GROUP BY n ORDER BY n"),
+            "1|2\n2|2\n3|2\n4|2\n9|2"
+        );
+        // Where it cannot have that type any more, PostgreSQL says so.
+        changer.sql("ALTER TABLE d.typed ALTER n TYPE date USING '2024-01-31'");
+        for client in clients {
+            let failure = run(client, &5i32.to_be_bytes());
+            assert_eq!(failure.map(|failure| failure.code).as_deref(), Some("42804"));
+        }
     }
 }

@@ -23,4 +23,5 @@ mod read_only;
 mod routing;
 mod settings;
 mod simple;
+mod types;
 mod world;

@@ -154,6 +154,11 @@ fn show_one(message: &[u8]) -> String {
             body.i16().expect("a count");
             format!("T:{}", String::from_utf8_lossy(body.cstr().expect("a column")))
         }
+        b't' => {
+            let count = body.i16().expect("a count");
+            let types: Vec<_> = (0..count).map(|_| body.i32().expect("a type").to_string()).collect();
+            if types.is_empty() { tag.to_string() } else { format!("t:{}", types.join("|")) }
+        }
         _ => tag.to_string(),
     }
 }

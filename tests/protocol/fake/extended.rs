@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use bellwether::wire::frame::Body;
 
 use super::sql::{self, Statement};
-use super::{Failure, Fake, Portal, Prepared, Status, aborted, string, strings};
+use super::{Failure, Fake, Portal, Prepared, Status, aborted, string, strings, types};
 
 impl Fake {
     pub(super) fn extended(&mut self, tag: u8, body: &[u8]) -> Result<(), Failure> {
@@ -34,7 +34,9 @@ impl Fake {
     }
 
     fn parse(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let [name, text] = strings(&mut Body::new(body));
+        let mut reader = Body::new(body);
+        let [name, text] = strings(&mut reader);
+        let mut types = types(&mut reader);
         if name.is_empty() {
             self.unnamed = None;
         }
@@ -42,7 +44,13 @@ impl Fake {
         if self.status == Status::Failed && !statement.as_ref().is_some_and(leaves_transaction) {
             return Err(aborted());
         }
-        let prepared = Prepared { text, statement, by_sql: false, outdated: false };
+        if types.contains(&self.lacks) {
+            return Err(Failure::new("42883", "operator does not exist"));
+        }
+        if types.is_empty() && statement == Some(Statement::Parameter) {
+            types.push(self.finds);
+        }
+        let prepared = Prepared { text, statement, by_sql: false, outdated: false, types };
         if name.is_empty() {
             self.unnamed = Some(prepared);
         } else {
@@ -96,8 +104,11 @@ impl Fake {
             if found.outdated {
                 return Err(changed());
             }
-            let statement = found.statement.clone();
-            self.emit(b't', |body| body.extend_from_slice(&[0, 0]));
+            let (statement, types) = (found.statement.clone(), found.types.clone());
+            self.emit(b't', |body| {
+                body.extend_from_slice(&(types.len() as u16).to_be_bytes());
+                types.iter().for_each(|oid| body.extend_from_slice(&oid.to_be_bytes()));
+            });
             statement
         } else {
             self.portal(name)?.statement.clone()

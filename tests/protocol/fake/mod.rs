@@ -52,6 +52,10 @@ pub struct Fake {
     buffered: Vec<u8>,
     sent: Vec<u8>,
     pub settings: Settings,
+    /// OID of the type that the parameter of `select $1` is found to have.
+    pub finds: u32,
+    /// One that it cannot have: a Parse that gives it is refused.
+    pub lacks: u32,
     pub status: Status,
     /// A transaction is open, if only an implicit one.
     open: bool,
@@ -85,6 +89,8 @@ pub struct Prepared {
     /// Made by SQL PREPARE.
     pub by_sql: bool,
     outdated: bool,
+    /// OIDs of its parameters' types.
+    types: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -128,6 +134,8 @@ impl Fake {
             buffered: Vec::new(),
             sent: Vec::new(),
             settings: Settings::new(startup, standby),
+            finds: 25,
+            lacks: 0,
             status: Status::Idle,
             open: false,
             inserted: Vec::new(),
@@ -354,6 +362,11 @@ fn strings<const N: usize>(body: &mut Body<'_>) -> [String; N] {
     [(); N].map(|()| String::from_utf8_lossy(body.cstr().expect("a string")).into_owned())
 }
 
+/// Reads how many types there are, and their OIDs.
+fn types(body: &mut Body<'_>) -> Vec<u32> {
+    (0..body.u16().expect("a count")).map(|_| body.i32().expect("a type") as u32).collect()
+}
+
 /// Shortens long texts in the log.
 fn short(text: &str) -> String {
     if text == bellwether::session::pins::PROBE {
@@ -371,7 +384,9 @@ fn show(tag: u8, body: &[u8]) -> String {
         b'Q' => format!("Q:{}", short(&string(body))),
         b'P' => {
             let [name, text] = strings(&mut reader);
-            format!("P:{name}:{}", short(&text))
+            let types = types(&mut reader);
+            let given = if types.is_empty() { String::new() } else { format!("{types:?}") };
+            format!("P:{name}:{}{given}", short(&text))
         }
         b'B' => {
             let [portal, name] = strings(&mut reader);

@@ -216,8 +216,10 @@ impl Fake {
                 let statement = sql::parse(text).map_err(|part| syntax(&part))?.pop();
                 let statement = statement.map(|(_, statement)| statement);
                 let text = text.clone();
-                self.prepared
-                    .insert(name.clone(), Prepared { text, statement, by_sql: true, outdated: false });
+                self.prepared.insert(
+                    name.clone(),
+                    Prepared { text, statement, by_sql: true, outdated: false, types: Vec::new() },
+                );
                 "PREPARE".into()
             }
             Statement::Execute(name) => {
