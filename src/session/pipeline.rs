@@ -232,9 +232,11 @@ impl Pipeline {
         self.entries.is_empty()
     }
 
-    /// Tells whether the server is at work for the client (and not only for us).
+    /// Tells whether the server is at work for the client (and not only for us). A Parse of ours in front of the client's
+    /// Bind is unanswered for as long as the client's statement runs: the server keeps its answers back until the Sync.
     pub fn serves_client(&self) -> bool {
-        self.entries.front().is_some_and(|head| head.internal.is_none())
+        let before = |entry: &&Entry| entry.internal == Some(Internal::Helper) && entry.request.is_extended();
+        self.entries.iter().find(|entry| !before(entry)).is_some_and(|entry| entry.internal.is_none())
     }
 
     /// Tells whether the client has an answer to expect.
@@ -271,7 +273,8 @@ impl Pipeline {
 
     /// Tells whether the request the server is at ends a transaction block and keeps what it did.
     pub fn keeps_transaction(&self) -> bool {
-        let class = self.entries.front().and_then(|head| head.class.as_deref());
+        let runs = |entry: &&Entry| !entry.request.is_extended() || entry.request == Request::Execute;
+        let class = self.entries.iter().find(runs).and_then(|entry| entry.class.as_deref());
         class.and_then(ending) == Some(Ending::Kept)
     }
 
@@ -326,6 +329,35 @@ mod tests {
         let mut pipeline = queue(&[(Request::Bind, 0), (Request::Execute, 0)]);
         assert_eq!(pipeline.skip_to_sync().count(), 2);
         assert!(pipeline.is_empty());
+    }
+
+    #[test]
+    fn what_is_put_before_the_requests_of_a_client_is_work_for_it() {
+        use Request::*;
+        let helpers = |requests: &[Request], client: &[(Request, u32)]| {
+            let mut pipeline = queue(client);
+            for request in requests.iter().rev() {
+                pipeline.entries.push_front(Entry::internal(*request, Internal::Helper));
+            }
+            pipeline.serves_client()
+        };
+        assert!(helpers(&[Close, Parse], &[(Bind, 0), (Execute, 0), (Sync, 0)]));
+        assert!(!helpers(&[Close, Parse], &[]), "nothing of the client's");
+        assert!(!helpers(&[Close, Sync], &[(Query, 0)]), "a group of our own is answered at once");
+    }
+
+    #[test]
+    fn a_commit_by_portal_is_one_from_its_bind_on() {
+        use Request::*;
+        let keeps = |text: &str| {
+            let mut pipeline = queue(&[(Parse, 0), (Bind, 0), (Execute, 0), (Sync, 0)]);
+            let class = crate::sql::Classifier::new(2, 1 << 10).classify(text.as_bytes(), true);
+            pipeline.entries[2].class = Some(class);
+            pipeline.keeps_transaction()
+        };
+        assert!(keeps("COMMIT"));
+        assert!(!keeps("ROLLBACK"));
+        assert!(!keeps("SELECT 1"));
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Session {
         while self.notifications.len() < wanted && self.next().is_some() {}
     }
 
-    /// Whether an answer has come that is not read. What comes at any time is none, and is read.
+    /// Whether an answer has come that is not read. What comes at any time, or before a statement runs, is none, and is read.
     pub fn has_answer(&mut self) -> bool {
         let mut first = [0];
         loop {
@@ -114,7 +114,7 @@ impl Session {
             let found = self.raw.stream.peek(&mut first);
             self.raw.stream.set_read_timeout(Some(PATIENCE)).expect("a time above zero");
             match found {
-                Ok(1) if !self.closed && b"SAN".contains(&first[0]) => drop(self.next()),
+                Ok(1) if !self.closed && b"SAN12T".contains(&first[0]) => drop(self.next()),
                 Ok(_) => return true,
                 Err(error) => return self.closed || error.kind() != ErrorKind::WouldBlock,
             }
