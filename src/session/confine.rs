@@ -32,6 +32,17 @@ impl Session {
         Ok(())
     }
 
+    /// Returns the same for what decides where a READ ONLY transaction is. What comes later in it has to be judged too: on a
+    /// standby all of that would be refused for as long as there is no catalog.
+    pub(super) fn judge_block(
+        &mut self,
+        class: &Classified,
+        context: &mut Context<'_>,
+    ) -> Result<(), NeedsPrimary> {
+        let known = if context.catalog.is_some() { Ok(()) } else { Err(NeedsPrimary::NoCatalog) };
+        self.judge_within(class, context).and(known)
+    }
+
     /// Tells whether proof, and no wish of the client, has brought the session to a standby that it may not leave now.
     fn is_confined(&self, turn: &Turn<'_, '_>) -> bool {
         let stays = match self.status {

@@ -79,7 +79,7 @@ impl Session {
     /// transaction that begins with the same requests, or begins one.
     fn judge(&mut self, class: &Classified, block: bool, context: &mut Context<'_>) -> Need {
         if self.holds() {
-            let judged = self.judge_within(class, context);
+            let judged = self.judge_block(class, context);
             return self.route_held(judged, class.hint);
         }
         let modes = class.transaction_modes();
@@ -87,7 +87,7 @@ impl Session {
         let asked = self.asked(class.hint).filter(|asked| asked.suits(modes.unwrap_or_default()));
         match asked {
             None if !context.split => Need::primary(Reason::SplitOff),
-            None if block || self.is_read_only(modes) => match self.judge_within(class, context) {
+            None if block || self.is_read_only(modes) => match self.judge_block(class, context) {
                 Ok(()) => Need { target: Target::Standby, reason: Reason::ReadOnly },
                 Err(needs) => Need::primary(Reason::Statement(needs)),
             },

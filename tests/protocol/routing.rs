@@ -138,6 +138,27 @@ fn without_a_catalog_names_go_to_the_primary() {
     });
 }
 
+/// On a standby what comes next in it would be refused for want of a catalog.
+#[test]
+fn without_a_catalog_a_read_only_transaction_is_for_the_primary() {
+    every_cut(|world| {
+        let standby = world.add_server(true);
+        world.standby = Some(standby);
+        world.catalog = None;
+        let begin = [parse("", "begin read only"), bind("", "", &[]), execute("", 0), sync()].concat();
+        world.says(&begin, "1, 2, C:BEGIN, Z:T");
+        check(world, 0, Target::Primary, "no_catalog");
+        world.send(&query("select * from t"));
+        world.send(&query("commit"));
+        world.send(&query("begin read only"));
+        world.send(&query("select 1"));
+        let last = world.clients[0].needs.last().copied();
+        let last = last.expect("the second transaction has begun");
+        assert_eq!((last.target, last.reason.name()), (Target::Primary, "no_catalog"));
+        world.forget();
+    });
+}
+
 #[test]
 fn a_transaction_stays_where_it_is() {
     every_cut(|world| {
