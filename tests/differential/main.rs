@@ -59,15 +59,18 @@ fn the_endpoint_tells_what_a_server_tells() {
             complaints.extend(other);
         }
     }
-    complaints.extend(by_design.stale());
-    complaints.extend(unexpected(&cases, &direct));
+    if wished().is_none() {
+        complaints.extend(by_design.stale());
+        complaints.extend(unexpected(&cases, &direct));
+    }
     println!("{} scripts, {} with their variants", scripts.len(), cases.len());
     let shown = complaints.join("\n");
     assert!(complaints.is_empty(), "{} differences\n{shown}\n{}", complaints.len(), grounds.logs());
     // Or nothing of this has said anything about standbys.
     for way in [Way::Split, Way::Crowded] {
         let reads = grounds.reads_on_standbys(way);
-        assert!(reads > 200.0, "{way:?}: only {reads} reads went to standbys");
+        println!("{way:?}: {reads} requests went to standbys");
+        assert!(reads > 200.0 || wished().is_some(), "{way:?}: only {reads} reads went to standbys");
     }
 }
 
@@ -136,12 +139,19 @@ fn scripts() -> Vec<Script> {
     let mut files: Vec<_> = files.map(|file| file.expect("it can be listed").path()).collect();
     files.sort();
     let mut scripts: Vec<Script> = Vec::new();
-    let wished = std::env::var("BELLWETHER_SCRIPTS").unwrap_or_default();
     for file in files {
         let name = file.file_name().expect("a file has a name").to_string_lossy().into_owned();
         let text = fs::read_to_string(&file).expect("a script is text");
         scripts.extend(script::read(&name, &text).unwrap_or_else(|error| panic!("{error}")));
     }
-    scripts.retain(|script| script.name.contains(&wished));
+    if let Some(wished) = wished() {
+        scripts.retain(|script| wished.split(',').any(|part| script.name.contains(part)));
+    }
     scripts
+}
+
+/// `BELLWETHER_SCRIPTS`: parts of names, with commas between them. Only scripts with one of them run then, and what is to be
+/// said of all of them is not asked.
+fn wished() -> Option<String> {
+    std::env::var("BELLWETHER_SCRIPTS").ok()
 }
