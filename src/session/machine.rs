@@ -321,11 +321,8 @@ impl Session {
     pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox) {
         debug_assert!(!self.attached && self.pipeline.is_empty());
         self.attached = true;
-        if !server.is_at_settings(self.parameters.current(), &self.identity) {
-            match server.sync_sql(self.parameters.current(), &self.identity) {
-                Some(sql) => self.ask(Internal::Settings, &sql, to_server),
-                None => server.applied = self.parameters.current().clone(),
-            }
+        if let Some(sql) = server.bring_to(&self.parameters, &self.identity) {
+            self.ask(Internal::Settings, &sql, to_server);
         }
         self.note_version(server);
         self.fail_like_client(to_server);
@@ -353,6 +350,7 @@ impl Session {
             server.prepared.clear();
             server.unnamed = None;
         }
+        server.placeholders.add(&self.parameters.placeholders);
         if !Arc::ptr_eq(&server.applied, self.parameters.current()) {
             server.applied = self.parameters.current().clone();
         }

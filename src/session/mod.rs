@@ -31,6 +31,7 @@ mod own;
 mod parameters;
 pub mod pins;
 mod pipeline;
+mod placeholders;
 mod portals;
 mod prepare;
 mod refuse;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::own::{Own, OwnMark};
+use super::placeholders::Placeholders;
 use super::reported::Reported;
 use crate::routing::Wishes;
 use crate::sql::SettingChange;
@@ -72,6 +73,8 @@ pub struct Parameters {
     savepoints: Vec<(Box<str>, Arc<Settings>, OwnMark)>,
     /// The settings that no server knows.
     pub(super) own: Own,
+    /// What the session has made up, and finds on every server.
+    pub(super) placeholders: Placeholders,
 }
 
 /// What is left to do after a change was followed.
@@ -89,11 +92,19 @@ impl Parameters {
     /// Starts with the settings of the startup packet.
     pub fn new(startup: Arc<Settings>) -> Self {
         let own = Own::new(Wishes::default());
-        Parameters { current: startup.clone(), startup, before: None, savepoints: Vec::new(), own }
+        Parameters {
+            current: startup.clone(),
+            startup,
+            before: None,
+            savepoints: Vec::new(),
+            own,
+            placeholders: Placeholders::default(),
+        }
     }
 
     /// Follows one change that the server has carried out. Changes with bind parameters must be resolved before.
     pub fn follow(&mut self, change: &SettingChange) -> Followed {
+        self.placeholders.note(change);
         match change {
             SettingChange::Set { local: true, .. }
             | SettingChange::Reset { local: true, .. }
@@ -321,7 +332,7 @@ pub(super) fn quote_literal(text: &str) -> String {
 }
 
 /// Quotes the name of a setting, part by part (`my.setting`).
-fn quote_name(name: &str) -> String {
+pub(super) fn quote_name(name: &str) -> String {
     name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect::<Vec<_>>().join(".")
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::parameters::{self, Settings};
+use super::parameters::{self, Parameters, Settings};
+use super::placeholders::Placeholders;
 use super::reported::Reported;
 use super::sequences::Memory;
 use super::shapes::Shape;
@@ -17,6 +18,8 @@ use crate::sql::Lookups;
 pub struct ServerState {
     /// Settings that differ from those after connecting.
     pub(super) applied: Arc<Settings>,
+    /// What sessions have made up there.
+    pub(super) placeholders: Placeholders,
     /// What the server last reported.
     pub(super) reported: Reported,
     /// Shared statements prepared there.
@@ -34,6 +37,7 @@ impl ServerState {
     pub fn new(reported: Vec<(Box<str>, Box<str>)>) -> Self {
         ServerState {
             applied: Arc::default(),
+            placeholders: Placeholders::default(),
             reported: Reported::new(reported),
             prepared: ServerStatements::default(),
             unnamed: None,
@@ -62,6 +66,22 @@ impl ServerState {
         std::mem::take(&mut self.prepared.found)
     }
 
+    /// Returns the SQL that brings it to where a session is with its settings; `None` when nothing is to be done.
+    pub(super) fn bring_to(&mut self, session: &Parameters, identity: &Arc<()>) -> Option<String> {
+        let wanted = session.current();
+        let made = session.placeholders.sql(&self.placeholders, wanted);
+        if made.is_empty() && self.is_at_settings(wanted, identity) {
+            return None;
+        }
+        match self.sync_sql(wanted, identity) {
+            None if made.is_empty() => {
+                self.applied = wanted.clone();
+                None
+            }
+            sql => Some(made + &sql.unwrap_or_default()),
+        }
+    }
+
     /// Returns the SQL that brings it to `wanted` for the session `session`; `None` when nothing is to be done. Where
     /// another session may have changed settings unseen, all are reset first.
     pub(super) fn sync_sql(&mut self, wanted: &Settings, session: &Arc<()>) -> Option<String> {
@@ -74,7 +94,7 @@ impl ServerState {
     }
 
     /// Tells whether it has the settings `wanted`, for the session `session`.
-    pub(super) fn is_at_settings(&self, wanted: &Arc<Settings>, session: &Arc<()>) -> bool {
+    fn is_at_settings(&self, wanted: &Arc<Settings>, session: &Arc<()>) -> bool {
         parameters::same(&self.applied, wanted)
             && self.unseen.as_ref().is_none_or(|unseen| Arc::ptr_eq(unseen, session))
     }

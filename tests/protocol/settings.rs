@@ -60,6 +60,33 @@ fn the_difference_is_minimal() {
     });
 }
 
+/// PostgreSQL forgets no such name within a session: it is empty after a RESET or a rollback, not unknown.
+#[test]
+fn what_a_session_has_made_up_is_on_every_server() {
+    every_cut(|world| {
+        let other = world.add_client(PoolMode::Transaction, &[]);
+        run(world, "begin; set local my.a = '1'; rollback");
+        run(world, "set my.b = '2'");
+        run(world, "reset my.b");
+        run(world, "set my.c = '3'");
+        world.forget();
+        let one = "T:c, D:1, C:SELECT 1, Z:I";
+        world.primary = 1;
+        world.says(&query("select 1"), one);
+        let made = "RESET \"my\".\"a\";RESET \"my\".\"b\";SELECT pg_catalog.set_config('my.c','3',false);";
+        world.expect_at(1, &format!("Q:{made}, Q:select 1"));
+        // Once for each server, and for nobody else.
+        world.send_as(other, &query("select 1"));
+        world.expect_as(other, one);
+        world.expect_at(1, "Q:RESET \"my\".\"c\";, Q:select 1");
+        world.says(&query("select 1"), one);
+        world.expect_at(1, "Q:SELECT pg_catalog.set_config('my.c','3',false);, Q:select 1");
+        world.primary = 0;
+        world.says(&query("select 1"), one);
+        world.expect_at(0, "Q:select 1");
+    });
+}
+
 #[test]
 fn changes_follow_the_outcome_of_their_transaction() {
     every_cut(|world| {
