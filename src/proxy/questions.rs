@@ -1,6 +1,6 @@
 //! What a session asks of its shell for the answers it gives itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client::{ClientTask, End};
 use super::freshness::{Outcome, Search};
@@ -9,12 +9,19 @@ use crate::routing::{Consistency, Need, OwnSetting, Target, later};
 use crate::session::Question;
 use crate::topology::NodeId;
 
+/// How long a transaction on a standby waits for a catalog: large ones take a second or two to load.
+const CATALOG_LIMIT: Duration = Duration::from_secs(3);
+
 impl ClientTask {
     /// Answers a question of the session.
     pub(super) async fn answer(&mut self, question: Question) -> Result<(), End> {
         let answer = match question {
             Question::Token => self.stand().await?.map(|token| token.to_string()).unwrap_or_default(),
             Question::Node(need) => self.explain_node(need).await?,
+            Question::Catalog => {
+                self.catalog.until_current(CATALOG_LIMIT).await;
+                return Ok(());
+            }
         };
         self.session.tell(&answer);
         Ok(())

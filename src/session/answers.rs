@@ -27,6 +27,8 @@ pub enum Question {
     Token,
     /// The name of the node that would be chosen now; on lines of their own, what freshness has to do with it.
     Node(Need),
+    /// Nothing but to wait a moment for a catalog of the present: without one the request would be refused on its standby.
+    Catalog,
 }
 
 /// What the answer to a request of the proxy's own is made of.
@@ -56,7 +58,7 @@ fn work_of(effects: &Effects) -> Option<Work<'_>> {
 }
 
 impl Session {
-    /// Takes the shell's answer to the question of a [`FrontendStep::Ask`].
+    /// Takes the shell's answer to the question of a [`FrontendStep::Ask`]; there is none to [`Question::Catalog`].
     pub fn tell(&mut self, answer: &str) {
         self.heard = Some(answer.into());
     }
@@ -172,12 +174,20 @@ impl Session {
                 let class = self.classify(frontend::query(turn.body()).ok()?, turn.context);
                 turn.class.insert(class).clone()
             }
+            tag::BIND => {
+                let statement = frontend::bind(turn.body()).ok()?.statement;
+                let class = self.statements.get(statement)?.statement.class.clone();
+                return self.lacks_catalog(&class, turn).then_some(FrontendStep::Ask(Question::Catalog));
+            }
             tag::EXECUTE => {
                 let (portal, _) = frontend::execute(turn.body()).ok()?;
                 self.portals.get(portal)?.class.clone()
             }
             _ => return None,
         };
+        if turn.head.tag == tag::QUERY && self.lacks_catalog(&class, turn) {
+            return Some(FrontendStep::Ask(Question::Catalog));
+        }
         if !class.has_own() {
             return None;
         }

@@ -55,6 +55,16 @@ impl Session {
         stays && proven && turn.server.reported("in_hot_standby") != Some("off")
     }
 
+    /// Tells whether `class` would be refused for want of a catalog alone. One is about to come if the schema has just
+    /// changed, so it is waited for, once.
+    pub(super) fn lacks_catalog(&mut self, class: &Classified, turn: &mut Turn<'_, '_>) -> bool {
+        let lacks = turn.context.catalog.is_none()
+            && self.is_confined(turn)
+            && self.judge_within(class, turn.context) == Err(NeedsPrimary::NoCatalog);
+        self.catalog_asked = lacks && !self.catalog_asked;
+        self.catalog_asked
+    }
+
     /// Returns why `class` is refused on the standby where the session is, if it is.
     pub(super) fn unfit(&mut self, class: &Classified, turn: &mut Turn<'_, '_>) -> Option<PgError> {
         if !self.is_confined(turn) {

@@ -1,7 +1,6 @@
 //! Drives one session by arbitrary bytes: what a client says, what a server answers, and what becomes of both. For
 //! fuzz targets and their replay.
 
-use super::Parting;
 use super::frontend::WHOLE_MESSAGE;
 use super::machine::{BackendStep, Context, FrontendStep, PoolMode, Session};
 use super::outbox::Outbox;
@@ -10,6 +9,7 @@ use super::pipeline::{Internal, Request};
 use super::reported::Reported;
 use super::server::ServerState;
 use super::statements::StatementTable;
+use super::{Parting, Question};
 use crate::pg::SqlState;
 use crate::sql::{Classifier, SearchPaths};
 use crate::wire::error_response::PgError;
@@ -225,8 +225,10 @@ impl Shell {
                     self.server = Some(server);
                     true
                 }
-                FrontendStep::Ask(_) => {
-                    self.session.tell("told");
+                FrontendStep::Ask(question) => {
+                    if question != Question::Catalog {
+                        self.session.tell("told");
+                    }
                     true
                 }
                 FrontendStep::Terminate | FrontendStep::Violation(_) => return false,

@@ -197,6 +197,8 @@ pub struct Session {
     pub(super) bereft: Option<Bereft>,
     /// What the shell has answered to the last question.
     pub(super) heard: Option<Box<str>>,
+    /// The request at hand has waited for a catalog.
+    pub(super) catalog_asked: bool,
     /// How many hints could not be followed.
     pub(super) bad_hints: u32,
     /// How many requests were refused on a standby.
@@ -288,6 +290,7 @@ impl Session {
             doubted: false,
             bereft: None,
             heard: None,
+            catalog_asked: false,
             bad_hints: 0,
             refused_on_standby: 0,
             held: Held::default(),

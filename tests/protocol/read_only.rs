@@ -282,6 +282,24 @@ fn what_needs_the_primary_later_on_is_refused_and_fails_the_transaction() {
 }
 
 #[test]
+fn a_schema_change_meanwhile_is_waited_out() {
+    every_cut(|world| {
+        standby(world);
+        world.says(&query("begin read only"), "C:BEGIN, Z:T");
+        world.says(&query("select * from t"), "T:a, C:SELECT 0, Z:T");
+        world.coming = world.catalog.take();
+        world.says(&query("select * from t"), "T:a, C:SELECT 0, Z:T");
+        world.coming = world.catalog.take();
+        world.says(&[once("select * from t"), sync()].concat(), "1, 2, C:SELECT 0, Z:T");
+        // None comes in time.
+        world.catalog = None;
+        world.says(&query("select 1"), &format!("{ONE}, Z:T"));
+        world.says(&query("select * from t"), "E:25006, Z:E");
+        world.says(&query("rollback"), "C:ROLLBACK, Z:I");
+    });
+}
+
+#[test]
 fn on_the_primary_for_want_of_a_standby_nothing_is_refused() {
     every_cut(|world| {
         world.says(&query("begin read only"), "C:BEGIN, Z:T");

@@ -92,6 +92,8 @@ pub struct World {
     classifier: Classifier,
     /// Knows a table called `t`, and that is all.
     pub catalog: Option<Catalog>,
+    /// What is loaded for the one who waits for it.
+    pub coming: Option<Catalog>,
     paths: SearchPaths,
     statements: StatementTable,
     pub schema_generation: u64,
@@ -120,6 +122,7 @@ impl World {
             clients: Vec::new(),
             database: Database::default(),
             classifier: Classifier::default(),
+            coming: None,
             catalog: Some(Catalog::new(1, Facts::default().with_table("public", "t"), Lists::default())),
             paths: SearchPaths::default(),
             statements: StatementTable::new(0),
@@ -377,6 +380,10 @@ impl World {
             }
             FrontendStep::Ask(question) => {
                 let answer = match question {
+                    Question::Catalog => {
+                        self.catalog = self.catalog.take().or(self.coming.take());
+                        return true;
+                    }
                     Question::Token => format!("1:0/{:X}", self.database.borrow().len() + 1),
                     Question::Node(need) => format!("{:?}", need.target),
                 };

@@ -80,6 +80,15 @@ impl DatabaseCatalog {
         self.loaded.load()
     }
 
+    /// Waits at most `limit` until what is loaded is of the present.
+    pub async fn until_current(&self, limit: Duration) {
+        let is_current = |_: &bool| {
+            self.loaded().as_deref().is_some_and(|loaded| loaded.at(self.schema_generation()).is_some())
+        };
+        let mut tried = self.tried.subscribe();
+        let _ = tokio::time::timeout(limit, tried.wait_for(is_current)).await;
+    }
+
     /// Makes sure that there is a loader, and waits at most `limit` for its first try.
     pub async fn start(self: &Arc<Self>, shared: &Arc<Shared>, home: Home, limit: Duration) {
         if !self.started.swap(true, Ordering::AcqRel) {
