@@ -3,7 +3,6 @@
 use super::frontend::WHOLE_MESSAGE;
 use super::machine::{Answering, BackendStep, PoolMode, Session};
 use super::outbox::Outbox;
-use super::parameters;
 use super::pins;
 use super::pipeline::{Answer, Entry, Internal, Request};
 use super::reported::concerns_client;
@@ -146,7 +145,9 @@ impl Session {
             }
             tag::ERROR_RESPONSE => forward = self.error(body, head, input, server, to_client)?,
             tag::READY_FOR_QUERY => {
+                forward |= self.pays_ready();
                 let rest = self.ready(body, server)?;
+                forward &= !(forward && rest && self.keeps_ready_back());
                 self.pass(forward, input, place, to_client);
                 self.give_fabricated(to_client, input);
                 return Ok(rest);
@@ -272,9 +273,9 @@ impl Session {
     }
 
     /// Tells whether the value now reported is the server's default, for which the session has its own: that is set
-    /// again before anything else runs.
+    /// again before anything else runs. After an error it is what the rollback returned to.
     fn is_about_to_return(&self, name: &str) -> bool {
-        self.reapply && self.parameters.startup().get(&name.to_ascii_lowercase()).is_some()
+        !self.failed && self.reapply.concerns(name)
     }
 
     /// ReadyForQuery; returns whether the checkout may end with it.
@@ -292,6 +293,7 @@ impl Session {
         self.may_have_begun = false;
         self.doubted = false;
         self.group_open = self.pipeline.holds_group();
+        self.reapply.ready(status);
         let of_client = matches!(entry.internal, None | Some(Internal::Replay));
         self.answered += u64::from(of_client);
         if self.status == TransactionStatus::Idle {
@@ -310,7 +312,7 @@ impl Session {
         }
         // Values that are about to be set again are not the session's.
         if !self.local_settings
-            && !self.reapply
+            && !self.reapply.is_due()
             && self.status != TransactionStatus::Failed
             && std::mem::take(&mut self.settings_followed)
         {
@@ -341,16 +343,8 @@ impl Session {
 
     /// After a ReadyForQuery with nothing outstanding: what we have to do ourselves, or the end of the checkout.
     fn at_rest(&mut self, server: &ServerState, to_server: &mut Outbox) -> Option<BackendStep> {
-        if !self.pipeline.is_empty() || self.group_open || self.passing > 0 {
+        if !self.is_quiet() || self.reapply_at_rest(to_server) {
             return None;
-        }
-        if self.reapply && self.status != TransactionStatus::Failed {
-            self.reapply = false;
-            let sql = parameters::reapply_sql(self.parameters.current(), self.parameters.startup());
-            if let Some(sql) = sql {
-                self.ask(Internal::Reapply, &sql, to_server);
-                return None;
-            }
         }
         if self.status != TransactionStatus::Idle || self.mode == PoolMode::Session {
             return None;

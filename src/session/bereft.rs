@@ -120,7 +120,10 @@ impl Session {
         let out = to_client.write(&[]);
         let mut open = std::mem::take(&mut self.group_open);
         let mut ends = None;
-        for entry in entries.iter().filter(|entry| entry.internal.is_none()) {
+        let owed = self.reapply.take_ready();
+        let of_client =
+            |entry: &&Entry| entry.internal.is_none() || (owed && entry.internal == Some(Internal::Reapply));
+        for entry in entries.iter().filter(of_client) {
             open = true;
             ends = ends.or(entry.class.as_deref().and_then(ending));
             if entry.request.ends_round() {

@@ -53,6 +53,7 @@ impl Session {
             Some(Internal::Failing) => return Ok(false),
             _ => self.failed = true,
         }
+        self.reapply.failed();
         let own = head.own.as_ref().and_then(|own| own.refusal(head.completed));
         let refused = match (std::mem::replace(&mut head.answer, Answer::Swallow), own) {
             (Answer::Forward, Some(error)) => Answer::Refuse(Box::new(error)),

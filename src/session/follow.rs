@@ -180,11 +180,10 @@ impl Session {
             }
             _ => {}
         }
-        match self.parameters.follow(change) {
-            Followed::Done => {}
-            Followed::Reapply => self.reapply = true,
-            Followed::TooLarge => self.untracked(),
+        if self.parameters.follow(change) == Followed::TooLarge {
+            self.untracked();
         }
+        self.note_reset(change);
         if *change == SettingChange::ResetAll {
             self.pinned = self.pinned.without(SessionState::UNTRACKED_SETTING);
         }
@@ -225,9 +224,10 @@ impl Session {
                 self.ran_unseen = false;
                 server.unseen = None;
                 self.discarded_sequences(&mut server.sequences);
-                if self.parameters.reset_all(true) == Followed::Reapply {
-                    self.reapply = true;
-                }
+                self.parameters.reset_all(true);
+                self.note_discarded();
+                // Done for good at once, whatever fails behind it in its group (PreventInTransactionBlock() in xact.c).
+                self.transaction_ended(true);
                 self.settings_changed();
                 self.suspected = SessionState::NONE;
                 let kept = SessionState::LIBRARY.union(SessionState::DBLINK);

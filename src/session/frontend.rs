@@ -150,7 +150,7 @@ impl Session {
             }
             let mut turn =
                 Turn { input, place: at..end, head, server, context, to_server, class: None, refused: false };
-            if self.must_ask(&mut turn) {
+            if self.reapply_within(&mut turn) || self.must_ask(&mut turn) {
                 return (at, FrontendStep::Busy);
             }
             if let Some(step) = self.must_ask_shell(&mut turn) {

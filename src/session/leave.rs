@@ -61,7 +61,7 @@ impl Session {
         self.mode = PoolMode::Transaction;
         self.pinned = SessionState::NONE;
         self.suspected = SessionState::NONE;
-        self.reapply = false;
+        self.reapply.forget();
         if self.pipeline.is_empty() { Parting::Nothing } else { Parting::Clean }
     }
 
@@ -160,7 +160,7 @@ impl Session {
         self.busy = false;
         self.held_back = false;
         self.nudged = false;
-        self.reapply = false;
+        self.reapply.forget();
         self.failed = false;
         self.may_have_begun = false;
         self.unsettled = false;
@@ -183,7 +183,11 @@ impl Session {
         // A group whose answers are all there goes on with requests that have not come yet.
         let ended = entries.iter().any(|entry| entry.internal == Some(Internal::Flush));
         let mut open = std::mem::take(&mut self.group_open) && !ended;
-        let of_client = |entry: &&Entry| matches!(entry.internal, None | Some(Internal::Replay));
+        let owed = self.reapply.take_ready();
+        let of_client = |entry: &&Entry| match entry.internal {
+            None | Some(Internal::Replay) => true,
+            internal => owed && internal == Some(Internal::Reapply),
+        };
         for entry in entries.iter().filter(of_client) {
             open = true;
             // Of requests that were to be run again nothing was told.

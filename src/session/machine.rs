@@ -17,6 +17,7 @@ use super::parameters::{Parameters, Settings};
 use super::pins;
 use super::pipeline::{Entry, Internal, Pipeline, Request};
 use super::portals::Portals;
+use super::reapply::Reapply;
 use super::replay::Replay;
 use super::reported::{Reading, Reported};
 use super::sequences::Sequences;
@@ -149,8 +150,8 @@ pub struct Session {
     pub(super) errors: Errors,
     /// A statement since the last ReadyForQuery may have begun a transaction block.
     pub(super) may_have_begun: bool,
-    /// Startup values must be set again on this server.
-    pub(super) reapply: bool,
+    /// Startup values to be set again on this server.
+    pub(super) reapply: Reapply,
     /// Our own request that the client's next bytes wait for.
     pub(super) busy: bool,
     /// An extended-protocol group was begun and its Sync is not answered.
@@ -263,7 +264,7 @@ impl Session {
             failed: false,
             errors: Errors::default(),
             may_have_begun: false,
-            reapply: false,
+            reapply: Reapply::default(),
             busy: false,
             group_open: false,
             only_prepares: false,
@@ -374,12 +375,15 @@ impl Session {
 
     /// Tells whether the server can go back, at a ReadyForQuery.
     pub(super) fn is_free(&self) -> bool {
-        self.pipeline.is_empty()
+        self.is_quiet()
             && self.status == TransactionStatus::Idle
             && self.mode == PoolMode::Transaction
             && self.pinned.is_empty()
-            && !self.group_open
-            && self.passing == 0
+    }
+
+    /// Tells whether the server has nothing to do and nothing more to get of what has begun.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.pipeline.is_empty() && !self.group_open && self.passing == 0
     }
 
     /// Tells what is kept on the server now, for metrics and the console.
@@ -422,7 +426,8 @@ impl Session {
     /// Answers of our own within a group may wait as well, as a server's would: they are few, and while they wait the
     /// group can still be run again.
     pub fn more_to_come(&self) -> bool {
-        self.pipeline.owes_client() || (self.group_open && self.only_fabricated)
+        let owed = self.pipeline.owes_client() || self.reapply.owes_ready();
+        owed || (self.group_open && self.only_fabricated)
     }
 
     /// Takes the note that the schema was changed by this session, or may have been. It is left when a statement is

@@ -34,6 +34,7 @@ mod pipeline;
 mod placeholders;
 mod portals;
 mod prepare;
+mod reapply;
 mod refuse;
 mod replay;
 mod reported;

@@ -12,7 +12,7 @@ use crate::sql::SettingChange;
 
 /// Names whose value decides who the session acts as. They are set last and reset first, because they decide
 /// which other settings may be changed; `RESET ALL` leaves them alone.
-const IDENTITY: [&str; 2] = ["session_authorization", "role"];
+pub(super) const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
 /// Settings that PostgreSQL ends with the transaction by itself, however they are set.
 const ALWAYS_LOCAL: &str = "transaction_";
@@ -82,8 +82,6 @@ pub struct Parameters {
 pub enum Followed {
     /// Nothing.
     Done,
-    /// The server went to its own default where the session has a startup value: it must be set again.
-    Reapply,
     /// The map would grow too large, so the session can no longer be carried to another server.
     TooLarge,
 }
@@ -110,8 +108,14 @@ impl Parameters {
             | SettingChange::Reset { local: true, .. }
             | SettingChange::SetFromBind { .. } => Followed::Done,
             SettingChange::Set { name, value, .. } => self.set(name, value),
-            SettingChange::Reset { name, .. } => self.reset(name),
-            SettingChange::ResetAll => self.reset_all(false),
+            SettingChange::Reset { name, .. } => {
+                self.reset(name);
+                Followed::Done
+            }
+            SettingChange::ResetAll => {
+                self.reset_all(false);
+                Followed::Done
+            }
         }
     }
 
@@ -135,26 +139,20 @@ impl Parameters {
         Followed::Done
     }
 
-    fn reset(&mut self, name: &str) -> Followed {
+    fn reset(&mut self, name: &str) {
         let startup = self.startup.get(name).map(Box::from);
         let values = self.change();
         if name == IDENTITY[0] {
             values.0.remove(IDENTITY[1]);
         }
         match startup {
-            Some(value) => {
-                values.0.insert(name.into(), value);
-                Followed::Reapply
-            }
-            None => {
-                values.0.remove(name);
-                Followed::Done
-            }
-        }
+            Some(value) => values.0.insert(name.into(), value),
+            None => values.0.remove(name),
+        };
     }
 
     /// Follows RESET ALL; with `identity` also the user and role, as DISCARD ALL does.
-    pub fn reset_all(&mut self, identity: bool) -> Followed {
+    pub fn reset_all(&mut self, identity: bool) {
         self.own.reset_all();
         let mut values = (*self.startup).clone();
         if !identity {
@@ -165,9 +163,7 @@ impl Parameters {
                 };
             }
         }
-        let reapply = self.startup.iter().any(|(name, _)| identity || !IDENTITY.contains(&name));
         *self.change() = values;
-        if reapply { Followed::Reapply } else { Followed::Done }
     }
 
     fn change(&mut self) -> &mut Settings {
@@ -283,23 +279,6 @@ pub fn sync_sql(applied: &Settings, wanted: &Settings) -> Option<String> {
     Some(sql)
 }
 
-/// Returns the SQL that sets the startup values again after a RESET; `None` when there are none.
-pub fn reapply_sql(current: &Settings, startup: &Settings) -> Option<String> {
-    let mut sql = String::new();
-    let same = startup.iter().filter(|(name, value)| current.get(name) == Some(value));
-    for (name, value) in same {
-        let _ = match name {
-            "role" => write!(sql, "SET ROLE {};", quote_literal(value)),
-            "session_authorization" => write!(sql, "SET SESSION AUTHORIZATION {};", quote_literal(value)),
-            _ => {
-                push_set_config(&mut sql, [(name, value)].into_iter());
-                Ok(())
-            }
-        };
-    }
-    (!sql.is_empty()).then_some(sql)
-}
-
 fn not_identity((name, _): &(&str, &str)) -> bool {
     !IDENTITY.contains(name)
 }
@@ -384,11 +363,11 @@ mod tests {
         let mut parameters = Parameters::new(startup);
         parameters.follow(&set("application_name", "other"));
         parameters.follow(&set("work_mem", "1MB"));
-        assert_eq!(parameters.follow(&reset("work_mem")), Followed::Done);
-        assert_eq!(parameters.follow(&reset("application_name")), Followed::Reapply);
+        parameters.follow(&reset("work_mem"));
+        parameters.follow(&reset("application_name"));
         assert_eq!(parameters.current(), parameters.startup());
         parameters.follow(&set("role", "r"));
-        assert_eq!(parameters.follow(&SettingChange::ResetAll), Followed::Reapply);
+        parameters.follow(&SettingChange::ResetAll);
         assert_eq!(parameters.current().get("role"), Some("r"));
         parameters.reset_all(true);
         assert_eq!(parameters.current().get("role"), None);

@@ -85,8 +85,13 @@ pub fn parse(out: &mut Vec<u8>, name: &[u8], sql: &[u8], types: &[u8]) {
 
 /// Bind of the unnamed portal to `statement`, without parameters, results as text.
 pub fn bind(out: &mut Vec<u8>, statement: &[u8]) {
+    bind_portal(out, b"", statement);
+}
+
+/// The same of a portal with a name.
+pub fn bind_portal(out: &mut Vec<u8>, portal: &[u8], statement: &[u8]) {
     message(out, b'B', |body| {
-        body.push(0);
+        cstr(body, portal);
         cstr(body, statement);
         body.extend_from_slice(&[0; 6]);
     });
@@ -94,7 +99,23 @@ pub fn bind(out: &mut Vec<u8>, statement: &[u8]) {
 
 /// Execute of the unnamed portal, all rows.
 pub fn execute(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"E\0\0\0\x09\0\0\0\0\0");
+    execute_portal(out, b"");
+}
+
+/// The same of a portal with a name.
+pub fn execute_portal(out: &mut Vec<u8>, portal: &[u8]) {
+    message(out, b'E', |body| {
+        cstr(body, portal);
+        body.extend_from_slice(&[0; 4]);
+    });
+}
+
+/// Close of a portal.
+pub fn close_portal(out: &mut Vec<u8>, name: &[u8]) {
+    message(out, b'C', |body| {
+        body.push(b'P');
+        cstr(body, name);
+    });
 }
 
 /// Describe of a prepared statement.

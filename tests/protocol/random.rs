@@ -242,7 +242,7 @@ fn extended(random: &mut Rng, say: Say<'_>) {
             copy(random, say);
         }
         _ => {
-            let sql = statement(random);
+            let sql = if random.u8(..) < 100 { pick(random, &RESETS) } else { statement(random) };
             say(format!("once {sql}"), once(&sql));
         }
     }
@@ -301,6 +301,10 @@ const SETTINGS: [&str; 11] = [
     "set role reader",
 ];
 
+/// What a client that brought values returns to.
+const RESETS: [&str; 5] =
+    ["reset a.x", "reset application_name", "reset all", "set a.x to default", "set local a.x to default"];
+
 const OTHERS: [&str; 12] = [
     "selec",
     "",
@@ -317,7 +321,8 @@ const OTHERS: [&str; 12] = [
 ];
 
 /// Statements that stand alone in their Query.
-const ALONE: [&str; 14] = [
+const ALONE: [&str; 15] = [
+    "set local a.x to default",
     "reset a.x",
     "reset all",
     "reset role",

@@ -196,11 +196,96 @@ fn the_client_is_told_its_startup_value_only() {
         world.clients.clear();
         world.add_client(PoolMode::Transaction, &[("application_name", "app")]);
         world.says(&query("set application_name = 'b'"), "C:SET, S:application_name=b, Z:I");
-        world.send(&query("reset application_name"));
-        let words = world.received_by(0);
-        let told: Vec<_> = words.iter().filter(|word| word.starts_with("S:")).collect();
-        assert_eq!(told, ["S:application_name=app"]);
+        world.says(&query("reset application_name"), "C:RESET, S:application_name=app, Z:I");
+        world.says(&query("set application_name = 'b'"), "C:SET, S:application_name=b, Z:I");
+        let reset = [once("reset application_name"), sync()].concat();
+        world.says(&reset, "1, 2, C:RESET, S:application_name=app, Z:I");
+        world.says(&query("begin; set application_name = 'b'"), "C:BEGIN, C:SET, S:application_name=b, Z:T");
+        world.says(&query("reset application_name"), "C:RESET, S:application_name=app, Z:T");
+        world.says(&query("commit"), "C:COMMIT, Z:I");
         world.says(&query("set application_name = 'app'"), "C:SET, Z:I");
+    });
+}
+
+#[test]
+fn what_stands_behind_a_reset_in_its_group_has_the_startup_value() {
+    every_cut(|world| {
+        world.clients.clear();
+        world.add_client(PoolMode::Transaction, &[("application_name", "app"), ("a.x", "mine")]);
+        let show = || [parse("", "show a.x"), bind("", "", &[]), execute("", 0)].concat();
+        run(world, "set a.x = '2'; set application_name = 'b'");
+        world.forget();
+        world.says(
+            &[once("reset a.x"), show(), sync()].concat(),
+            "1, 2, C:RESET, 1, 2, D:mine, C:SELECT 1, Z:I",
+        );
+        let again = "bellwether_again";
+        let log = format!(
+            "P::reset a.x, B::, E:, H, P:{again}:SELECT pg_catalog.set_config('a.x','mine',false), \
+             B:{again}:{again}, E:{again}, C:P{again}, C:S{again}, P::show a.x, B::, E:, S"
+        );
+        world.expect_at(0, &log);
+        is(world, "application_name", "b");
+        is(world, "a.x", "mine");
+        for sql in ["reset a.x", "reset all", "set a.x to default", "discard all", "set local a.x to default"]
+        {
+            run(world, "set a.x = '2'");
+            world.send(&[once(sql), show(), show(), sync()].concat());
+            let words = world.received_by(0);
+            assert_eq!(words.iter().filter(|word| *word == "D:mine").count(), 2, "{sql}: {words:?}");
+            run(world, "set a.x = '2'");
+            // A group behind it, and a Query within it.
+            world.send(&[once(sql), sync(), show(), sync()].concat());
+            let expected = if sql.contains("local") { "D:2" } else { "D:mine" };
+            let words = world.received_by(0);
+            assert!(words.iter().any(|word| word == expected), "{sql}: {words:?}");
+            world.send(&[once(sql), query("show a.x"), sync()].concat());
+            let words = world.received_by(0);
+            assert!(words.iter().any(|word| word == "D:mine"), "{sql}: {words:?}");
+        }
+    });
+}
+
+#[test]
+fn a_reset_that_is_undone_leaves_the_value_that_was() {
+    every_cut(|world| {
+        world.clients.clear();
+        world.add_client(PoolMode::Transaction, &[("a.x", "mine")]);
+        run(world, "set a.x = '2'");
+        let fails = [once("reset a.x"), once("select 1"), once("select 1/0"), sync()].concat();
+        world.says(&fails, "1, 2, C:RESET, 1, 2, D:1, C:SELECT 1, 1, 2, E:22012, Z:I");
+        is(world, "a.x", "2");
+        // What is discarded is not undone, and what was set again is set again once more.
+        let fails = [once("discard all"), once("select 1"), once("select 1/0"), sync()].concat();
+        world.says(&fails, "1, 2, C:DISCARD ALL, 1, 2, D:1, C:SELECT 1, 1, 2, E:22012, Z:I");
+        is(world, "a.x", "mine");
+        run(world, "set a.x = '2'");
+        world.says(&query("begin; set local a.x = '3'"), "C:BEGIN, C:SET, Z:T");
+        world.says(&query("set local a.x to default"), "C:SET, Z:T");
+        let shown = |value: &str| format!("T:v, D:{value}, C:SELECT 1, Z:T");
+        world.says(&query("show a.x"), &shown("mine"));
+        world.says(&query("select 1/0"), "E:22012, Z:E");
+        world.says(&query("rollback"), "C:ROLLBACK, Z:I");
+        is(world, "a.x", "2");
+        // Another setting that is local stays so.
+        world.says(&query("begin; set local a.x = '3'; reset a.y"), "C:BEGIN, C:SET, C:RESET, Z:T");
+        world.says(&query("show a.x"), &shown("3"));
+        world.says(&query("commit"), "C:COMMIT, Z:I");
+        is(world, "a.x", "2");
+    });
+}
+
+#[test]
+fn a_server_that_is_lost_while_values_are_set_again_is_told() {
+    every_cut(|world| {
+        world.clients.clear();
+        world.add_client(PoolMode::Transaction, &[("a.x", "mine")]);
+        run(world, "select 1");
+        world.servers[0].fake.stalled_at_settings = true;
+        world.send(&query("reset a.x"));
+        assert!(world.lose_server(0, None));
+        world.expect("C:RESET, E:08006, Z:I");
+        is(world, "a.x", "mine");
     });
 }
 

@@ -42,6 +42,8 @@ pub struct Fake {
     pub stalled: bool,
     /// Does so from the next probe on.
     pub stalled_at_probe: bool,
+    /// Does so from the next Query that sets something by a function.
+    pub stalled_at_settings: bool,
     /// Code and routine of the error that `select * from t` meets, and how many rows it returns before.
     pub refuses: Option<(&'static str, &'static str, usize)>,
     /// DISCARD ALL fails.
@@ -127,6 +129,7 @@ impl Fake {
             noisy: false,
             stalled: false,
             stalled_at_probe: false,
+            stalled_at_settings: false,
             refuses: None,
             refuses_discard: false,
             database,
@@ -194,7 +197,9 @@ impl Fake {
             return self.refuse_unread(tag, &failure);
         }
         self.log.push(show(tag, body));
-        self.stalled |= self.stalled_at_probe && self.log.last().is_some_and(|last| last == "Q:<probe>");
+        let last = self.log.last().map_or("", |last| last);
+        self.stalled |= self.stalled_at_probe && last == "Q:<probe>";
+        self.stalled |= self.stalled_at_settings && last.starts_with("Q:SELECT pg_catalog.set_config");
         if self.stalled {
             return;
         }

@@ -205,6 +205,10 @@ impl Fake {
                 self.settings.reset(name);
                 "RESET".into()
             }
+            Statement::ResetLocal(name) => {
+                self.settings.reset_local(name);
+                "SET".into()
+            }
             Statement::ResetAll => {
                 self.settings.reset_all();
                 "RESET".into()
@@ -250,6 +254,8 @@ impl Fake {
                     return Err(Failure::new("25001", "DISCARD ALL cannot run inside a transaction block"));
                 }
                 self.settings.discard();
+                // It is no part of a transaction.
+                self.settings.end(true);
                 self.prepared.clear();
                 self.leftovers = Leftovers::default();
                 "DISCARD ALL".into()

@@ -139,6 +139,15 @@ impl Settings {
         }
     }
 
+    pub fn reset_local(&mut self, name: &str) {
+        let startup = self.startup.get(name).cloned();
+        let now = &mut self.change().now;
+        match startup {
+            Some(value) => now.insert(name.into(), value),
+            None => now.remove(name),
+        };
+    }
+
     pub fn reset_all(&mut self) {
         let startup = self.startup.clone();
         let layer = self.change();

@@ -45,6 +45,8 @@ pub enum Statement {
     /// `select set_config(name, value, local), ...`; `None` for a parameter, in order.
     SetConfig(Vec<(Option<String>, Option<String>, bool)>),
     Reset(String),
+    /// `set local x to default`.
+    ResetLocal(String),
     ResetAll,
     CreateTemp(String),
     DropTable(String),
@@ -169,6 +171,7 @@ fn set(words: &[&str], text: &str) -> Option<Statement> {
         ["role", _] => Statement::Set { name: "role".into(), value: value()?, local },
         // A placeholder of the proxy's: nothing to follow, but the tag.
         ["\"bellwether.void\"", "to", "default"] => Statement::Other("SET"),
+        [name, "=" | "to", "default"] if local => Statement::ResetLocal(name.to_string()),
         [name, "=" | "to", "default"] => Statement::Reset(name.to_string()),
         [name, "=" | "to", _] => Statement::Set { name: name.to_string(), value: value()?, local },
         _ => return None,
