@@ -70,7 +70,7 @@ fn the_endpoint_tells_what_a_server_tells() {
     for way in [Way::Split, Way::Crowded] {
         let reads = grounds.reads_on_standbys(way);
         println!("{way:?}: {reads} requests went to standbys");
-        assert!(reads > 200.0 || wished().is_some(), "{way:?}: only {reads} reads went to standbys");
+        assert!(reads > 500.0 || wished().is_some(), "{way:?}: only {reads} reads went to standbys");
     }
 }
 
@@ -80,7 +80,8 @@ fn there_are_three_hundred_scripts() {
     assert!(scripts.len() >= 300, "only {} scripts", scripts.len());
 }
 
-/// Runs every case that `takes_part` on these ways, the homes side by side; what was told on each.
+/// Runs every case that `takes_part` on these ways, the homes side by side; what was told on each. After a schema change
+/// names are the primary's until the catalog has been loaded again, so those who make some come when the others are through.
 fn everybody(
     cases: &[Case],
     grounds: &Grounds,
@@ -90,23 +91,28 @@ fn everybody(
     let told: Vec<Mutex<Vec<Transcript>>> = cases.iter().map(|_| Mutex::default()).collect();
     // Two sessions that keep their servers shall find a second one; others give theirs back by themselves.
     let pairs = Mutex::new(());
-    std::thread::scope(|scope| {
-        for home in 0..HOMES {
-            let (told, pairs) = (&told, &pairs);
-            scope.spawn(move || {
-                let keepers: Vec<_> = ways.iter().map(|way| (*way, grounds.keeper(*way))).collect();
-                let ours = cases.iter().zip(told).filter(|(case, _)| case.numbers.home == home);
-                for (case, told) in ours.filter(|(case, _)| takes_part(case)) {
-                    let pair = ways.contains(&Way::Crowded) && case.script.clients() > 1;
-                    let _one_pair = pair.then(|| pairs.lock().unwrap_or_else(PoisonError::into_inner));
-                    let all = keepers
-                        .iter()
-                        .map(|(way, keeper)| run(&case.script, case.numbers, *way, grounds, keeper));
-                    *told.lock().unwrap_or_else(PoisonError::into_inner) = all.collect();
-                }
-            });
-        }
-    });
+    let run_those = |change: bool| {
+        std::thread::scope(|scope| {
+            for home in 0..HOMES {
+                let (told, pairs) = (&told, &pairs);
+                scope.spawn(move || {
+                    let keepers: Vec<_> = ways.iter().map(|way| (*way, grounds.keeper(*way))).collect();
+                    let ours = cases.iter().zip(told).filter(|(case, _)| case.numbers.home == home);
+                    let ours = ours.filter(|(case, _)| case.script.changes_schema() == change);
+                    for (case, told) in ours.filter(|(case, _)| takes_part(case)) {
+                        let pair = ways.contains(&Way::Crowded) && case.script.clients() > 1;
+                        let _one_pair = pair.then(|| pairs.lock().unwrap_or_else(PoisonError::into_inner));
+                        let all = keepers
+                            .iter()
+                            .map(|(way, keeper)| run(&case.script, case.numbers, *way, grounds, keeper));
+                        *told.lock().unwrap_or_else(PoisonError::into_inner) = all.collect();
+                    }
+                });
+            }
+        })
+    };
+    run_those(false);
+    run_those(true);
     told.into_iter().map(|told| told.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
 }
 

@@ -65,6 +65,14 @@ impl Frontend {
         matches!(self, Frontend::Query(_) | Frontend::Sync | Frontend::Function { .. })
     }
 
+    /// What it says in SQL.
+    pub fn sql(&self) -> Option<&str> {
+        match self {
+            Frontend::Query(sql) | Frontend::Parse { sql, .. } => Some(sql),
+            _ => None,
+        }
+    }
+
     /// Whether PostgreSQL answers it by itself, before any Sync.
     pub fn is_answered_early(&self) -> bool {
         use Frontend::{Bind, Close, Describe, Execute, Parse};

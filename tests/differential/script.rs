@@ -69,6 +69,16 @@ impl Script {
     pub fn clients(&self) -> usize {
         self.steps.iter().map(|step| step.client + 1).max().unwrap_or(1)
     }
+
+    /// Whether it looks like that. Who is wrong about it loads the catalog once more.
+    pub fn changes_schema(&self) -> bool {
+        const WORDS: [&str; 7] = ["CREATE ", "DROP ", "ALTER ", "GRANT ", "REVOKE ", "DO $", "REFRESH "];
+        let says_one = |sql: &str| WORDS.iter().any(|word| sql.contains(word));
+        self.steps.iter().any(|step| match &step.act {
+            Act::Say(messages, _) => messages.iter().filter_map(Frontend::sql).any(says_one),
+            _ => false,
+        })
+    }
 }
 
 impl Step {
