@@ -23,7 +23,9 @@ pub(super) fn open(s: &Situation<'_>) -> Option<Plan> {
             Some(to) if *to == s.term.leader => refuse(format!("{to} leads already")),
             None if s.config().paused => refuse("paused: name the node to switch to".to_owned()),
             to => match switchover_to(s, to.as_ref()) {
-                Err(waits) => refuse(sentences(&waits)),
+                Err(waits) => {
+                    switchover::look_again(s, id, &waits).unwrap_or_else(|| refuse(sentences(&waits)))
+                }
                 Ok(candidate) => match switchover::prepare(s, id, &candidate) {
                     Some(plan) => plan,
                     None => match switchover::only_leader(s) {

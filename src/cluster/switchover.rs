@@ -98,6 +98,29 @@ pub(super) fn prepare(s: &Situation<'_>, request: &str, candidate: &NodeName) ->
     Some(plan)
 }
 
+/// Waits for news of the nodes that speak against a switchover, where what is known of them is older than the request: one that
+/// was down until now is asked seldom. `None` once they were asked, or could not be.
+pub(super) fn look_again(s: &Situation<'_>, request: &str, against: &[Wait]) -> Option<Plan> {
+    let since = s.memory.prepared_since(request).unwrap_or(s.now);
+    let end = since + s.timings().hold;
+    let open = |wait: &Wait| match wait {
+        Wait::NoAnswer { node, .. } => {
+            s.known(node).is_some_and(|known| known.asked_at().is_none_or(|asked| asked < since))
+        }
+        // How far it is shows only after the leader was asked as well.
+        Wait::Behind { node, lag_bytes, limit_bytes } => {
+            lag_bytes <= limit_bytes && s.known(node).is_some_and(|known| known.level_at.is_none())
+        }
+        _ => false,
+    };
+    if s.now >= end || !against.iter().any(open) {
+        return None;
+    }
+    let mut plan = Plan { hurry: true, waits: against.to_vec(), ..Plan::default() };
+    plan.wake_at(end);
+    Some(plan)
+}
+
 /// Says that commits need wait for no follower now, though they are meant to: nobody could be chosen (rule C7). That is
 /// so for a moment when followers begin to count.
 pub(super) fn only_leader(s: &Situation<'_>) -> Option<Wait> {

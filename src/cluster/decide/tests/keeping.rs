@@ -139,6 +139,21 @@ fn a_switchover_waits_until_followers_count() {
 }
 
 #[test]
+fn a_switchover_asks_a_node_that_was_down_once_more() {
+    let mut world = World::running(3, 1, Durability::Async);
+    world.kill("n2");
+    world.run(20_000);
+    world.request("a", Request::Switchover { to: Some(name("n2")), asked: Asked::default() });
+    let ms = world.until("it is refused", |world| world.answer("a").is_some());
+    assert_eq!(world.answer("a"), Some((false, "n2 does not answer: no answer to probes".to_owned())));
+    assert!(ms < 500, "{ms} ms");
+
+    world.server("n2").up = true;
+    world.request("b", Request::Switchover { to: Some(name("n2")), asked: Asked::default() });
+    world.until("n2 leads", |world| world.is_open(2, "n2"));
+}
+
+#[test]
 fn nodes_come_and_go() {
     let mut world = World::running(3, 1, Durability::Sync { k: 1, strict: true });
     let voters = |world: &World| match &world.servers[&name("n1")].names {
