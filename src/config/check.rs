@@ -113,7 +113,7 @@ impl Check<'_> {
 
     fn workers(&self) -> usize {
         match self.count("workers") {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => std::thread::available_parallelism().map_or(1, |cpus| (cpus.get() - 1).max(1)),
             workers => workers,
         }
     }

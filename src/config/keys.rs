@@ -38,8 +38,8 @@ keys! {
         "Where clients connect that reach standbys only: places as in listen; none by default",
         "for tools that tell reads from writes by address; all others need listen alone";
     "workers" count(0, 1024), "0", Restart,
-        "Threads that serve connections; 0 takes one for each CPU the process may use",
-        "lower it where the CPUs are shared with PostgreSQL";
+        "Threads that serve connections; 0 takes one for each CPU the process may use but one, and at least one",
+        "a transaction costs least where workers do not share CPUs with the kernel's work for the network";
     "etcd" LIST, "", Restart,
         "Members of etcd, such as http://10.0.0.9:2379: what the proxies of a cluster agree on stands there",
         "needed to lead; three members on three machines survive the loss of one; memory: serves one proxy, for trials";
