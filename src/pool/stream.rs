@@ -1,6 +1,7 @@
 //! One socket, plain or TLS, towards a client or towards a server.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -44,6 +45,24 @@ impl Stream {
             Stream::TlsClient(tls) => Some(tls.get_ref().0),
             Stream::TlsServer(tls) => Some(tls.get_ref().0),
         }
+    }
+
+    /// Asks the kernel to tell of bytes only when that many have come, or the connection has ended. False where it cannot be asked:
+    /// TLS hands out no more than a record at a time, and of Unix sockets the sender waits for room.
+    pub fn gather(&self, bytes: usize) -> bool {
+        let Stream::Tcp(tcp) = self else { return false };
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        // SAFETY: the descriptor is open while `tcp` is borrowed, and the value is read during the call only.
+        let result = unsafe {
+            libc::setsockopt(
+                tcp.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVLOWAT,
+                (&raw const bytes).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        result == 0
     }
 
     /// Tells whether an idle stream is still as it was left: open, and with nothing to read.

@@ -65,6 +65,11 @@ impl ReadBuffer {
         self.end - self.start
     }
 
+    /// Tells whether it has grown, as for a large result.
+    pub fn is_grown(&self) -> bool {
+        self.data.len() >= STREAMING
+    }
+
     /// Forgets the first `count` bytes.
     pub fn consume(&mut self, count: usize) {
         self.start += count;

@@ -290,7 +290,7 @@ impl ClientTask {
     }
 
     fn release_at(&mut self, now: Instant) {
-        let Some(mut server) = self.relay.server.take() else { return };
+        let Some(mut server) = self.relay.take_server() else { return };
         self.client.detach();
         self.underway.end();
         self.session.detach(&mut server.state);
@@ -407,6 +407,7 @@ impl ClientTask {
 
     async fn clean(&mut self) -> std::io::Result<()> {
         self.client.detach();
+        self.relay.end_bulk();
         self.relay.push_to_server(0).await?;
         while let Some(server) = self.relay.server.as_deref_mut() {
             let read = self.relay.from_server.fill(&mut server.stream, &self.worker.spare).await?;

@@ -9,6 +9,7 @@ mod acquire;
 mod admit;
 mod ask;
 mod buffer;
+mod bulk;
 mod catalog;
 mod client;
 mod clients;

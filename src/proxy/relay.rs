@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
 use super::buffer::{ReadBuffer, Spare};
+use super::bulk::Bulk;
 use super::clients::Client;
 use crate::pool::{Server, Stream};
 use crate::session::{Outbox, WHOLE_MESSAGE};
@@ -32,6 +33,7 @@ pub struct Relay {
     pub to_client: Outbox,
     pub from_server: ReadBuffer,
     pub to_server: Outbox,
+    bulk: Bulk,
     /// Bytes sent since somebody last took note of them.
     pub sent: Sent,
     /// The client's socket took less than there was: the rest goes as soon as it can, whatever may wait.
@@ -83,6 +85,7 @@ impl Relay {
             to_client: Outbox::default(),
             from_server: ReadBuffer::default(),
             to_server: Outbox::default(),
+            bulk: Bulk::default(),
             sent: Sent::default(),
             behind: false,
         }
@@ -116,8 +119,13 @@ impl Relay {
         {
             match self.from_server.poll_fill(&mut server.stream, spare, cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ServerGone),
-                Poll::Ready(Ok(_)) => return Poll::Ready(Event::Server),
-                Poll::Pending => {}
+                Poll::Ready(Ok(read)) => {
+                    if self.from_server.is_grown() {
+                        self.bulk.note(&server.stream, read);
+                    }
+                    return Poll::Ready(Event::Server);
+                }
+                Poll::Pending => self.bulk.poll(&server.stream, cx),
             }
         }
         if wish.client
@@ -188,8 +196,22 @@ impl Relay {
         poll_send(&mut self.client, &mut self.to_client, &self.from_server, &mut self.sent.to_client, cx)
     }
 
+    /// Takes the server out, to be given back.
+    pub fn take_server(&mut self) -> Option<Box<Server>> {
+        self.end_bulk();
+        self.server.take()
+    }
+
+    /// Has the server's bytes told at once again, as whoever reads them without [`next`](Self::next) expects.
+    pub fn end_bulk(&mut self) {
+        if let Some(server) = &self.server {
+            self.bulk.end(&server.stream);
+        }
+    }
+
     /// Forgets the bytes of a server that is given up or given back.
     pub fn forget_server(&mut self, spare: &Spare) {
+        self.bulk = Bulk::default();
         self.to_client.settle(self.from_server.filled());
         let unread = self.from_server.len();
         self.from_server.consume(unread);

@@ -4,6 +4,7 @@
 //! machine is an error that says how to install it; nothing is skipped.
 
 mod balance;
+mod bulk;
 mod cancel;
 mod catalog;
 mod catalog_changes;

@@ -254,6 +254,12 @@ impl World {
                 text.push_str(&format!("{body}\n"));
             }
         }
+        for node in self.cluster.names() {
+            let log = self.cluster.log_file(node).map(std::fs::read_to_string);
+            let Ok(Ok(log)) = log else { continue };
+            let said: Vec<&str> = log.lines().collect();
+            text.push_str(&format!("server {node}:\n{}\n", said[said.len().saturating_sub(20)..].join("\n")));
+        }
         text
     }
 }
