@@ -306,6 +306,22 @@ fn deallocate_by_name_and_all() {
 }
 
 #[test]
+fn an_execute_is_shared_with_nobody() {
+    every_cut(|world| {
+        let other = world.add_client(bellwether::session::PoolMode::Transaction, &[]);
+        // Parsed where there is no such name, it would return nothing for ever.
+        prepare(world, 0, "e", "execute s");
+        world.forget();
+        prepare(world, other, "s", "select 1");
+        world.forget();
+        world.send_as(other, &[parse("e", "execute s"), sync()].concat());
+        world.expect_as(other, "1, Z:I");
+        let words = world.servers[0].fake.take_log().join(", ");
+        assert!(words.starts_with("P:bellwether_0_") && words.ends_with(":execute s, S"), "{words}");
+    });
+}
+
+#[test]
 fn sql_execute_finds_a_protocol_level_statement() {
     every_cut(|world| {
         prepare(world, 0, "s", "select 1");
