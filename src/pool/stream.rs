@@ -123,13 +123,14 @@ impl From<UnixStream> for Stream {
 
 /// Sets what every TCP socket of ours has: no delay of small segments, and keepalive, so that a peer whose host
 /// vanished is noticed after a minute and a half instead of never.
-pub fn prepare_tcp(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
+pub fn prepare_tcp<S: AsFd>(tcp: &S) -> io::Result<()> {
+    let socket = SockRef::from(tcp);
+    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))
         .with_retries(3);
-    SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 impl AsyncRead for Stream {

@@ -98,6 +98,7 @@ impl ClientTask {
             let _ = tokio::time::timeout(FAREWELL_LIMIT, self.relay.send_all()).await;
         }
         self.part().await;
+        self.relay.give_back(&self.worker.spare);
     }
 
     /// Deals with what has come from the client, then waits for what comes next and deals with that.

@@ -146,11 +146,9 @@ impl Clients {
             return None;
         }
         let pid = loop {
-            let mut bytes = [0; 4];
-            getrandom::fill(&mut bytes).ok()?;
-            // Positive, as process ids are.
-            let pid = i32::from_be_bytes(bytes) & i32::MAX;
-            if pid != 0 && !by_pid.contains_key(&pid) {
+            // Positive, as process ids are. It may be guessed: the key must not.
+            let pid = fastrand::i32(1..);
+            if !by_pid.contains_key(&pid) {
                 break pid;
             }
         };

@@ -460,14 +460,15 @@ async fn cancel(worker: &Arc<Worker>, pid: i32, key: &[u8]) {
 pub const CANCEL_RESULTS: &[&str] = &["sent", "idle", "unknown", "failed"];
 
 fn random(mock_secret: [u8; 32]) -> Result<LoginRandom, Failure> {
-    let (mut nonce, mut md5_salt) = ([0; NONCE_BYTES], [0; 4]);
-    let filled = getrandom::fill(&mut nonce).and_then(|()| getrandom::fill(&mut md5_salt));
-    filled.map_err(|_| PgError::fatal(SqlState::INTERNAL_ERROR, "could not generate random nonce"))?;
+    let (mut nonce, mut md5_salt, mut bytes) = ([0; NONCE_BYTES], [0; 4], [0; NONCE_BYTES + 4]);
+    getrandom::fill(&mut bytes)
+        .map_err(|_| PgError::fatal(SqlState::INTERNAL_ERROR, "could not generate random nonce"))?;
+    nonce.copy_from_slice(&bytes[..NONCE_BYTES]);
+    md5_salt.copy_from_slice(&bytes[NONCE_BYTES..]);
     Ok(LoginRandom { nonce, md5_salt, mock_secret })
 }
 
 /// Takes what the kernel says of a new TCP connection.
 pub fn incoming_tcp(tcp: TcpStream, address: IpAddr, reach: Reach) -> Incoming {
-    let _ = crate::pool::prepare_tcp(&tcp);
     Incoming::new(tcp.into(), Some(address), reach)
 }

@@ -266,6 +266,8 @@ fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Linux passes it on to the connections that are accepted: five calls less for each.
+    crate::pool::prepare_tcp(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -374,4 +376,23 @@ fn rejection(code: SqlState) -> usize {
 pub fn worker(shared: Arc<Shared>, runtime: tokio::runtime::Handle, metrics: &Metrics) -> Arc<Worker> {
     let home = shared.registry.add_worker(runtime);
     Arc::new(Worker::new(shared, home, metrics.worker()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_connections_have_what_the_listener_has() {
+        let listener = listen_tcp("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        listener.set_nonblocking(false).expect("it may wait");
+        let _client =
+            std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (accepted, _) = listener.accept().expect("somebody came");
+        let socket = socket2::SockRef::from(&accepted);
+        assert!(accepted.nodelay().expect("asked") && socket.keepalive().expect("asked"));
+        let (time, interval) = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval());
+        assert_eq!((time.expect("asked").as_secs(), interval.expect("asked").as_secs()), (60, 10));
+        assert_eq!(socket.tcp_keepalive_retries().expect("asked"), 3);
+    }
 }

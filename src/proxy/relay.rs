@@ -222,6 +222,15 @@ impl Relay {
         self.to_server.shrink(KEEP);
     }
 
+    /// Gives its read buffers to whoever comes next.
+    pub fn give_back(&mut self, spare: &Spare) {
+        for buffer in [&mut self.from_client, &mut self.from_server] {
+            let unread = buffer.len();
+            buffer.consume(unread);
+            buffer.rest(spare);
+        }
+    }
+
     /// Gives back the memory that a waiting client does not need.
     pub fn rest(&mut self, spare: &Spare) {
         self.from_client.rest(spare);
