@@ -12,7 +12,7 @@ use super::shapes::outdated_plan;
 use super::statements::{Named, SERVER_NAME_PREFIX, Statement};
 use super::substitute;
 use crate::pg::SqlState;
-use crate::sql::{Classified, OWN_PREFIX, Prepared, SessionState, SettingChange};
+use crate::sql::{Classified, OWN_PREFIX, SessionState, SettingChange};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::error_response::PgError;
 use crate::wire::frame::{Head, Malformed};
@@ -89,8 +89,8 @@ impl Session {
                 Arc::new(unparsed())
             }
         });
-        if executes(&statement.class) {
-            // What it returns is looked up when it is parsed, and each session has names of its own.
+        if statement.class.statements.iter().any(|effects| effects.of_session) {
+            // What it returns is looked up when it is parsed.
             let own = statements.unique_environment();
             statement = statements.intern(parse.text, parse.types, own, || statement.class.clone());
         }
@@ -385,11 +385,6 @@ pub(super) fn only_prepares(head: Head, body: &[u8]) -> bool {
         tag::DESCRIBE | tag::CLOSE => matches!(frontend::target(body), Ok(About::Statement(_))),
         _ => false,
     }
-}
-
-/// Tells whether `class` speaks of a statement prepared by SQL as something to be executed.
-fn executes(class: &Classified) -> bool {
-    class.statements.iter().any(|effects| matches!(effects.prepared, Some(Prepared::Execute(_))))
 }
 
 /// Returns why a Bind that names one of the proxy's own settings is refused, if it does.

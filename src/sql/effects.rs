@@ -204,6 +204,8 @@ pub struct Effects {
     pub settings: Vec<SettingChange>,
     /// Use of SQL-level prepared statements, if it is that.
     pub prepared: Option<Prepared>,
+    /// What it returns hangs on a name that each session has for itself: of a statement prepared by SQL, or of a cursor.
+    pub of_session: bool,
     /// DISCARD, if it is that.
     pub discard: Option<Discard>,
     /// What it asks of the proxy and of no server, if it is that. Nothing else is said of it then.

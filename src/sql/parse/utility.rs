@@ -43,7 +43,8 @@ fn session_statement(node: Node<'_>, findings: &mut Findings) -> bool {
         Node::TransactionStmt(it) => transaction(it, findings),
         Node::VariableSetStmt(it) => setting::set(it, findings),
         Node::VariableShowStmt(it) => setting::show(it, findings),
-        Node::ConstraintsSetStmt(_) | Node::FetchStmt(_) => {}
+        Node::ConstraintsSetStmt(_) => {}
+        Node::FetchStmt(_) => findings.effects.of_session = true,
         Node::PrepareStmt(it) => {
             findings.effects.prepared = Some(Prepared::Prepare(folded(it.name())));
             findings.may_leave(SessionState::SQL_PREPARED);
@@ -255,6 +256,7 @@ fn inner(node: Node<'_>, findings: &mut Findings) {
 
 fn execute(it: &nodes::ExecuteStmt, findings: &mut Findings) {
     findings.effects.prepared = Some(Prepared::Execute(folded(it.name())));
+    findings.effects.of_session = true;
     // What was prepared is another text's matter: any function may be in it.
     findings.may_leave(SessionState::OPAQUE_CODE);
     for argument in it.params() {
