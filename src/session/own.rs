@@ -2,10 +2,16 @@
 
 use crate::routing::{OwnSetting, Wishes};
 
-/// What holds now, what will hold after the transaction, and what to fall back to.
-#[derive(Clone, Copy, Debug)]
+/// The values of one session. Few ever change one, so what that takes is apart.
+#[derive(Debug)]
 pub(super) struct Own {
     startup: Wishes,
+    changed: Option<Box<Changed>>,
+}
+
+/// What holds now, what will hold after the transaction, and what to fall back to.
+#[derive(Debug)]
+struct Changed {
     /// With what SET LOCAL has put on top.
     now: Wishes,
     /// What stays if the transaction commits.
@@ -14,21 +20,23 @@ pub(super) struct Own {
     before: Option<Wishes>,
 }
 
-/// The values at a savepoint.
+/// The values at a savepoint; `None` before the first change.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OwnMark {
-    now: Wishes,
-    lasting: Wishes,
-}
+pub(super) struct OwnMark(Option<(Wishes, Wishes)>);
 
 impl Own {
     pub fn new(startup: Wishes) -> Self {
-        Own { startup, now: startup, lasting: startup, before: None }
+        Own { startup, changed: None }
     }
 
     /// Returns the values that hold.
     pub fn now(&self) -> &Wishes {
-        &self.now
+        self.changed.as_ref().map_or(&self.startup, |changed| &changed.now)
+    }
+
+    fn changed(&mut self) -> &mut Changed {
+        let startup = self.startup;
+        self.changed.get_or_insert_with(|| Box::new(Changed { now: startup, lasting: startup, before: None }))
     }
 
     /// Follows SET, or RESET when `value` is `None`. A value that the setting cannot have changes nothing.
@@ -41,44 +49,54 @@ impl Own {
                 true
             }
         };
-        let before = self.lasting;
-        if put(&mut self.now) {
-            self.before.get_or_insert(before);
+        let changed = self.changed();
+        let before = changed.lasting;
+        if put(&mut changed.now) {
+            changed.before.get_or_insert(before);
             if !local {
-                let now = self.now;
-                self.lasting.reset(setting, &now);
+                changed.lasting.reset(setting, &changed.now);
             }
         }
     }
 
     /// Follows RESET ALL.
     pub fn reset_all(&mut self) {
-        self.before.get_or_insert(self.lasting);
-        (self.now, self.lasting) = (self.startup, self.startup);
+        let startup = self.startup;
+        if let Some(changed) = &mut self.changed {
+            changed.before.get_or_insert(changed.lasting);
+            (changed.now, changed.lasting) = (startup, startup);
+        }
     }
 
     /// Follows the end of a transaction that kept its changes.
     pub fn commit(&mut self) {
-        if self.before.take().is_some() {
-            self.now = self.lasting;
+        if let Some(changed) = &mut self.changed
+            && changed.before.take().is_some()
+        {
+            changed.now = changed.lasting;
         }
     }
 
     /// Follows the end of a transaction that undid its changes.
     pub fn rollback(&mut self) {
-        if let Some(before) = self.before.take() {
-            (self.now, self.lasting) = (before, before);
+        if let Some(changed) = &mut self.changed
+            && let Some(before) = changed.before.take()
+        {
+            (changed.now, changed.lasting) = (before, before);
         }
     }
 
     /// Follows SAVEPOINT.
     pub fn mark(&self) -> OwnMark {
-        OwnMark { now: self.now, lasting: self.lasting }
+        OwnMark(self.changed.as_ref().map(|changed| (changed.now, changed.lasting)))
     }
 
     /// Follows ROLLBACK TO SAVEPOINT.
     pub fn return_to(&mut self, mark: OwnMark) {
-        (self.now, self.lasting) = (mark.now, mark.lasting);
+        let startup = self.startup;
+        if let Some(changed) = &mut self.changed {
+            (changed.now, changed.lasting) = mark.0.unwrap_or((startup, startup));
+        }
     }
 }
 
