@@ -302,7 +302,7 @@ impl ClientTask {
             self.settle(checkout, now);
         }
         // Bytes after the last answer belong to nobody; a server that sends such is not trusted with the next client.
-        if clean {
+        if clean && !server.state.is_spoiled() {
             server.release();
         } else {
             server.close();

@@ -291,6 +291,7 @@ impl Session {
         self.nudged = false;
         self.only_prepares &= turn.is_whole() && only_prepares(turn.head, turn.body());
         let extended = !matches!(turn.head.tag, tag::QUERY | tag::FUNCTION_CALL | tag::SYNC | tag::FLUSH);
+        turn.server.spoiled |= self.breaks_into_group(turn.head.tag);
         match turn.head.tag {
             tag::QUERY => return self.query(turn),
             tag::PARSE => self.extended(Request::Parse, turn, Session::parse),
@@ -315,6 +316,11 @@ impl Session {
         }
         self.group_open |= extended;
         self.give_fabricated(to_client, &[]);
+    }
+
+    /// Tells whether a message of kind `tag` asks for an answer of its own while a group waits for its Sync.
+    fn breaks_into_group(&self, tag: u8) -> bool {
+        self.group_open && matches!(tag, tag::QUERY | tag::FUNCTION_CALL) && !self.pipeline.ends_round()
     }
 
     /// Deals with a message of the extended protocol. One that cannot be read is the server's to refuse: nothing of it is

@@ -30,6 +30,8 @@ pub struct ServerState {
     pub(super) unseen: Option<Arc<()>>,
     /// Whose sequence values it remembers.
     pub(super) sequences: Memory,
+    /// It was asked something after which it may not be as it says.
+    pub(super) spoiled: bool,
 }
 
 impl ServerState {
@@ -43,7 +45,14 @@ impl ServerState {
             unnamed: None,
             unseen: None,
             sequences: Memory::default(),
+            spoiled: false,
         }
+    }
+
+    /// Tells whether nobody else should get it: a Query or FunctionCall within a group that no Sync had ended. PostgreSQL 18 says
+    /// that it is ready after one, and may answer whatever comes next with `XX000` (StartTransactionCommand).
+    pub fn is_spoiled(&self) -> bool {
+        self.spoiled
     }
 
     /// Returns what the server last reported of parameter `name`.

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::raw::Raw;
+use bellwether::wire::write;
+
+use crate::raw::{Raw, bind, execute, parse, sync};
 use crate::story::{Story, backends};
 use crate::support::eventually;
 
@@ -264,4 +266,22 @@ fn a_database_can_be_dropped_although_its_pool_has_idle_servers() {
     eventually("its server is idle", || oracle.sql(idle) == "1");
     admin.sql("DROP DATABASE short_lived");
     assert_eq!(oracle.sql("SELECT count(*) FROM pg_database WHERE datname = 'short_lived'"), "0");
+}
+
+#[test]
+fn a_server_asked_within_a_group_is_nobody_elses() {
+    let story = Story::with(1, &["pool.size = 1", "pool.reserve = 0"]);
+    let mut client = story.client();
+    let who = "SELECT pg_backend_pid()";
+    let before = client.sql(who);
+    assert_eq!(client.sql(who), before);
+    let mut group = [parse("", "SELECT 1"), bind("", "", &[]), execute("", 0)].concat();
+    write::query(&mut group, b"SELECT 2");
+    client.send(&group);
+    client.answer();
+    client.send(&sync());
+    client.answer();
+    let mut next = story.client();
+    assert_ne!(next.sql(who), before);
+    assert_eq!(client.sql("SELECT 3"), "3");
 }
