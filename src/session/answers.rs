@@ -169,12 +169,14 @@ impl Session {
 
     /// Looks whether the request at hand needs an answer of the shell first. What a Query is stays with the turn.
     pub(super) fn must_ask_shell(&mut self, turn: &mut Turn<'_, '_>) -> Option<FrontendStep> {
+        let lacks_catalog = turn.context.catalog.is_none();
+        self.catalog_asked &= lacks_catalog;
         let class = match turn.head.tag {
             tag::QUERY if turn.is_whole() => {
                 let class = self.classify(frontend::query(turn.body()).ok()?, turn.context);
                 turn.class.insert(class).clone()
             }
-            tag::BIND => {
+            tag::BIND if lacks_catalog => {
                 let statement = frontend::bind(turn.body()).ok()?.statement;
                 let class = self.statements.get(statement)?.statement.class.clone();
                 return self.lacks_catalog(&class, turn).then_some(FrontendStep::Ask(Question::Catalog));

@@ -69,14 +69,13 @@ impl Session {
         let Ok(name) = name else { return false };
         let types_known = self.keep_types(turn, name);
         let Some(named) = self.statements.get(name).filter(|_| !name.is_empty()) else { return false };
-        let (statement, generation) = (named.statement.clone(), named.generation);
-        let shape_known =
-            !rows || named.told.is_none() || turn.server.prepared.shape(&statement, generation).is_some();
-        let known = types_known && shape_known;
-        if !known {
-            self.describe_first(turn, name, &statement, generation);
+        let shape = || turn.server.prepared.shape(&named.statement, named.generation);
+        if types_known && (!rows || named.told.is_none() || shape().is_some()) {
+            return false;
         }
-        !known
+        let (statement, generation) = (named.statement.clone(), named.generation);
+        self.describe_first(turn, name, &statement, generation);
+        true
     }
 
     fn describe_first(
