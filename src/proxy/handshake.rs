@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::client::{ClientTask, End};
 use super::clients::{Cancel, Registered};
+use super::early::Early;
 use super::gate::Underway;
 use super::listener::Reach;
 use super::relay::Relay;
@@ -27,7 +28,6 @@ use crate::routing::{Need, OwnSetting, Reason, Target};
 use crate::session::{PoolMode, Reported, Session};
 use crate::sql::SessionState;
 use crate::wire::error_response::PgError;
-use crate::wire::frame::{HEAD, Head};
 use crate::wire::startup::{self as packets, FirstPacket};
 use crate::wire::write;
 
@@ -54,7 +54,7 @@ impl From<PgError> for Failure {
 
 /// A connection on its way in.
 pub struct Incoming {
-    stream: Stream,
+    early: Early,
     address: Option<IpAddr>,
     end_point: Option<EndPointHash>,
     certificate: Option<ClientCertificate>,
@@ -72,7 +72,7 @@ pub enum Admitted<'a> {
 impl Incoming {
     /// Wraps a connection just accepted; `address` is `None` on a Unix-domain socket.
     pub fn new(stream: Stream, address: Option<IpAddr>, reach: Reach) -> Self {
-        Incoming { stream, address, end_point: None, certificate: None, reach }
+        Incoming { early: Early::new(stream), address, end_point: None, certificate: None, reach }
     }
 
     /// Takes the client in. Unbounded in time: the caller bounds it.
@@ -106,7 +106,7 @@ impl Incoming {
             let mut out = Vec::new();
             let unknown: Vec<&str> = request.unknown_options.iter().map(|option| &**option).collect();
             write::negotiate_protocol_version(&mut out, request.version, &unknown);
-            self.stream.write_all(&out).await?;
+            self.early.stream.write_all(&out).await?;
         }
         let credentials = self.log_in(worker, &request).await?;
         Ok((request, registered, credentials))
@@ -116,9 +116,9 @@ impl Incoming {
     async fn first_packets(&mut self, worker: &Arc<Worker>) -> Result<Request, Failure> {
         let tls = worker.shared.tls.load_full();
         self.direct_tls(tls.as_deref()).await?;
-        let (mut asked_for_tls, mut asked_for_gss) = (self.stream.is_tls(), false);
+        let (mut asked_for_tls, mut asked_for_gss) = (self.early.stream.is_tls(), false);
         loop {
-            let packet = self.read_first_packet().await?;
+            let packet = self.early.first_packet().await?;
             let first = packets::parse_first_packet(&packet).map_err(|error| {
                 let code = match error {
                     packets::StartupError::Version(..) => SqlState::FEATURE_NOT_SUPPORTED,
@@ -129,17 +129,22 @@ impl Incoming {
             match first {
                 FirstPacket::SslRequest if !asked_for_tls => {
                     asked_for_tls = true;
-                    match (&tls, matches!(self.stream, Stream::Tcp(_))) {
+                    match (&tls, matches!(self.early.stream, Stream::Tcp(_))) {
                         (Some(tls), true) => {
-                            self.stream.write_all(b"S").await?;
+                            self.early.nothing_behind("SSL")?;
+                            self.early.stream.write_all(b"S").await?;
                             self.start_tls(tls, Start::SslRequest).await?;
                         }
-                        _ => self.stream.write_all(b"N").await?,
+                        _ => {
+                            self.early.stream.write_all(b"N").await?;
+                            self.early.nothing_behind("SSL")?;
+                        }
                     }
                 }
                 FirstPacket::GssEncRequest if !asked_for_gss => {
                     asked_for_gss = true;
-                    self.stream.write_all(b"N").await?;
+                    self.early.stream.write_all(b"N").await?;
+                    self.early.nothing_behind("GSSAPI encryption")?;
                 }
                 FirstPacket::SslRequest | FirstPacket::GssEncRequest => {
                     let message = "unsupported frontend protocol 1234.5679: server supports 3.0 to 3.2";
@@ -156,7 +161,7 @@ impl Incoming {
 
     /// Starts TLS for a client that begins with it.
     async fn direct_tls(&mut self, tls: Option<&ClientTls>) -> Result<(), Failure> {
-        let (Some(tls), Stream::Tcp(tcp)) = (tls, &self.stream) else { return Ok(()) };
+        let (Some(tls), Stream::Tcp(tcp)) = (tls, &self.early.stream) else { return Ok(()) };
         let mut first = [0; 1];
         if tcp.peek(&mut first).await? == 0 {
             return Err(Failure::Silent);
@@ -166,12 +171,12 @@ impl Incoming {
 
     async fn start_tls(&mut self, tls: &ClientTls, start: Start) -> Result<(), Failure> {
         let placeholder = Incoming::closed_stream()?;
-        let Stream::Tcp(tcp) = std::mem::replace(&mut self.stream, placeholder) else {
+        let Stream::Tcp(tcp) = std::mem::replace(&mut self.early.stream, placeholder) else {
             return Err(Failure::Silent);
         };
         match tls.accept(tcp, start).await {
             Ok(accepted) => {
-                self.stream = Stream::TlsServer(Box::new(accepted.stream));
+                self.early.stream = Stream::TlsServer(Box::new(accepted.stream));
                 self.end_point = accepted.end_point;
                 self.certificate = accepted.certificate;
                 Ok(())
@@ -188,25 +193,12 @@ impl Incoming {
         Ok(tokio::net::UnixStream::pair()?.0.into())
     }
 
-    async fn read_first_packet(&mut self) -> Result<Vec<u8>, Failure> {
-        let mut packet = vec![0; 4];
-        self.stream.read_exact(&mut packet).await?;
-        let length = match packets::first_packet_length(&packet) {
-            Ok(Some(length)) => length,
-            Ok(None) => return Err(Failure::Silent),
-            Err(error) => return Err(PgError::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()).into()),
-        };
-        packet.resize(length, 0);
-        self.stream.read_exact(&mut packet[4..]).await?;
-        Ok(packet)
-    }
-
     /// Finds out whether the client is who it says; returns what that lets us log in to servers with.
     async fn log_in(&mut self, worker: &Arc<Worker>, request: &Request) -> Result<Credentials, Failure> {
         let shared = &worker.shared;
         let facts = ConnectionFacts {
             address: self.address,
-            tls: self.stream.is_tls(),
+            tls: self.early.stream.is_tls(),
             user: &request.user,
             database: &request.database,
             replication: request.replication == Some(Replication::Physical),
@@ -250,28 +242,15 @@ impl Incoming {
         loop {
             if let LoginStep::Done(proof) = step {
                 // What was appended goes out with AuthenticationOk.
-                self.stream.write_all(&out).await?;
+                self.early.stream.write_all(&out).await?;
                 return Ok(proof.credentials);
             }
-            self.stream.write_all(&out).await?;
-            self.stream.flush().await?;
+            self.early.stream.write_all(&out).await?;
+            self.early.stream.flush().await?;
             out.clear();
-            let (tag, body) = self.read_answer(login).await?;
+            let (tag, body) = self.early.message(login.max_body()).await?;
             step = login.handle(tag, &body, &mut out)?;
         }
-    }
-
-    async fn read_answer(&mut self, login: &ClientLogin) -> Result<(u8, Vec<u8>), Failure> {
-        let mut head = [0; HEAD];
-        self.stream.read_exact(&mut head).await?;
-        let malformed = || PgError::fatal(SqlState::PROTOCOL_VIOLATION, "invalid message length");
-        let head = Head::read(&head).map_err(|_| malformed())?.ok_or(Failure::Silent)?;
-        if head.total - HEAD > login.max_body() {
-            return Err(malformed().into());
-        }
-        let mut body = vec![0; head.total - HEAD];
-        self.stream.read_exact(&mut body).await?;
-        Ok((head.tag, body))
     }
 
     /// Opens the session of a client that has logged in, and greets it.
@@ -286,7 +265,7 @@ impl Incoming {
         let identity = shared.registry.identity(&request.database, &request.user);
         identity.credentials().learn(&credentials);
         if request.replication.is_some() {
-            let opened = replication::open(self.stream, worker, &request, &identity, &registered).await?;
+            let opened = replication::open(self.early, worker, &request, &identity, &registered).await?;
             return Ok(Admitted::Replication(Box::new(opened), registered));
         }
         let reach = self.reach.clone();
@@ -311,9 +290,10 @@ impl Incoming {
         registered: &Registered<'_>,
     ) -> ClientTask {
         let settings = worker.shared.settings.load_full();
+        let (stream, behind) = self.early.into_parts();
         let mode = settings.mode_of(&request.database, &request.user);
         ClientTask {
-            relay: Relay::new(self.stream),
+            relay: Relay::new(stream, &behind),
             session: Session::new(mode, Arc::default(), Reported::default()),
             client: registered.client.clone(),
             catalog: worker.shared.catalogs.of(identity.database()),
@@ -334,8 +314,8 @@ impl Incoming {
     async fn tell(&mut self, error: &PgError) {
         let mut out = Vec::new();
         error.write(&mut out);
-        let _ = self.stream.write_all(&out).await;
-        let _ = self.stream.shutdown().await;
+        let _ = self.early.stream.write_all(&out).await;
+        let _ = self.early.stream.shutdown().await;
     }
 }
 

@@ -14,6 +14,7 @@ mod catalog;
 mod client;
 mod clients;
 mod count;
+mod early;
 pub mod exercise;
 mod explain;
 mod freshness;

@@ -76,12 +76,16 @@ pub struct Wish {
 }
 
 impl Relay {
-    /// Wraps a client that has just said hello.
-    pub fn new(client: Stream) -> Self {
+    /// Wraps a client that has just logged in, and has said `first` behind that.
+    pub fn new(client: Stream, first: &[u8]) -> Self {
+        let mut from_client = ReadBuffer::default();
+        if !first.is_empty() {
+            from_client.prepend(first);
+        }
         Relay {
             client,
             server: None,
-            from_client: ReadBuffer::default(),
+            from_client,
             to_client: Outbox::default(),
             from_server: ReadBuffer::default(),
             to_server: Outbox::default(),

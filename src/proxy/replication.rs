@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 
 use super::clients::{Client, Registered};
+use super::early::Early;
 use super::handshake::Failure;
 use super::startup::Request;
 use super::state::Worker;
@@ -26,14 +27,16 @@ pub struct PassThrough {
 
 /// Opens the connection to the primary and greets the client.
 pub(super) async fn open(
-    mut client: Stream,
+    early: Early,
     worker: &Arc<Worker>,
     request: &Request,
     identity: &Arc<Identity>,
     registered: &Registered<'_>,
 ) -> Result<PassThrough, Failure> {
+    let (mut client, behind) = early.into_parts();
     match connect(worker, request, identity, registered).await {
-        Ok((server, greeting)) => {
+        Ok((mut server, greeting)) => {
+            server.write_all(&behind).await?;
             client.write_all(&greeting).await?;
             client.flush().await?;
             Ok(PassThrough { client, server, registered: registered.client.clone() })

@@ -170,6 +170,36 @@ fn first_packets() {
 }
 
 #[test]
+fn what_comes_in_the_same_write() {
+    use But::Nothing;
+    let startup = raw::startup(raw::V3_0, &[("user", "demo"), ("database", "demo")]);
+    // Not with GSSAPI, which a server may be built to begin with.
+    let ssl = raw::packet(raw::SSL_REQUEST, &[]);
+    let group =
+        [raw::parse("", "SELECT 7"), raw::bind("", "", &[]), raw::execute("", 0), raw::sync()].concat();
+    let goodbye = raw::message(b'X', &[]);
+    let cases: Vec<(&str, But, Vec<u8>)> = vec![
+        ("a request for TLS twice", Nothing, [&ssl[..], &ssl].concat()),
+        ("a login behind a request for TLS", Nothing, [&ssl[..], &startup].concat()),
+        ("one byte behind a request for TLS", Nothing, [&ssl[..], b"\x16"].concat()),
+        ("a goodbye behind a login", Nothing, [&startup[..], &goodbye].concat()),
+        ("a query behind a login", Nothing, [&startup[..], &raw::query("SELECT 1"), &goodbye].concat()),
+        ("a group behind a login", Nothing, [&startup[..], &group, &goodbye].concat()),
+        ("a password behind a login", Nothing, [&startup[..], &raw::password("x")].concat()),
+    ];
+    let cases = cases.into_iter().map(|(what, but, bytes)| (what.to_owned(), but, bytes)).collect();
+    differential(&bench(), cases, |port, bytes| {
+        let mut raw = Raw::tcp(port);
+        raw.send(bytes);
+        if bytes.starts_with(&raw::packet(raw::SSL_REQUEST, &[])) {
+            // A single letter.
+            raw.stream.read_exact(&mut [0]).expect("an answer");
+        }
+        heard(&mut raw)
+    });
+}
+
+#[test]
 fn answers_to_a_request_for_a_password() {
     use But::{Ends, Nothing};
     let sasl = |mechanism: &str, response: &[u8]| {

@@ -34,8 +34,8 @@ fn requests_for_encryption_are_refused(port: u16) {
     // Asked twice, as PostgreSQL does not allow either.
     let mut raw = Raw::tcp(port);
     raw.send(&raw::packet(raw::SSL_REQUEST, &[]));
-    raw.send(&raw::packet(raw::SSL_REQUEST, &[]));
     std::io::Read::read_exact(&mut raw.stream, &mut [0]).expect("an answer");
+    raw.send(&raw::packet(raw::SSL_REQUEST, &[]));
     assert_eq!(raw.read().error().0, "0A000");
     raw.closed();
 }
