@@ -1,63 +1,86 @@
-//! What it costs to tell whether a text is a plain read: seen before, seen before a change of the catalog, seen before with
-//! other constants, and new.
+//! What it costs to tell whether a text is a plain read: seen before, seen before with other constants, seen before a
+//! change of the catalog, and new.
 //!
-//! Prints nanoseconds for each text, the best of several rounds. Run with `cargo bench --bench classification`.
+//! Each iteration is a hundred texts, so that the elements a second are texts. Run with
+//! `cargo bench --bench classification`.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use bellwether::sql::facts::{Function, Kind, Relation};
 use bellwether::sql::{Catalog, Classifier, Facts, Lists, SearchPath};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-const ROUNDS: usize = 200;
 const TEXTS: usize = 100;
 
 /// Makes the text of this number, with this constant in it.
 type MakeText = fn(usize, usize) -> String;
 
-fn main() {
-    let texts: [(&str, MakeText); 4] = [
-        ("simple", |n, constant| format!("SELECT {constant} AS a{n}")),
-        ("pgbench", |n, constant| format!("SELECT abalance FROM t{} WHERE aid = {constant};", n % 1000)),
-        ("join", |n, constant| {
-            format!(
-                "SELECT o.id, c.name, sum(l.price * l.amount) AS total FROM t{} o JOIN t1 c ON c.id = o.customer \
-                 JOIN t2 l ON l.order_id = o.id WHERE o.placed_at > now() - interval '{constant} days' AND c.active \
-                 GROUP BY o.id, c.name HAVING count(*) > 1 ORDER BY total DESC LIMIT 10",
-                n % 1000
-            )
-        }),
-        ("function", |n, constant| format!("SELECT f{}(id, {constant}) FROM t3", n % 1000)),
-    ];
-    println!(
-        "{:<12}{:>12}{:>16}{:>18}{:>12}",
-        "ns a text", "known", "judged again", "other constants", "new"
-    );
-    for (name, text) in texts {
-        let texts: Vec<String> = (0..TEXTS).map(|n| text(n, n)).collect();
-        let others: Vec<String> = (0..TEXTS).map(|n| text(n, n + TEXTS)).collect();
-        let [mut known, mut again, mut other, mut new] = [f64::MAX; 4];
-        for round in 0..ROUNDS {
+const KINDS: [(&str, MakeText); 4] = [
+    ("number", |n, constant| format!("SELECT {constant} AS a{n}")),
+    ("pgbench", |n, constant| format!("SELECT abalance FROM t{} WHERE aid = {constant};", n % 1000)),
+    ("join", |n, constant| {
+        format!(
+            "SELECT o.id, c.name, sum(l.price * l.amount) AS total FROM t{} o JOIN t1 c ON c.id = o.customer \
+             JOIN t2 l ON l.order_id = o.id WHERE o.placed_at > now() - interval '{constant} days' AND c.active \
+             GROUP BY o.id, c.name HAVING count(*) > 1 ORDER BY total DESC LIMIT 10",
+            n % 1000
+        )
+    }),
+    ("function", |n, constant| format!("SELECT f{}(id, {constant}) FROM t3", n % 1000)),
+];
+
+fn classification(c: &mut Criterion) {
+    let mut group = c.benchmark_group("classification");
+    group.throughput(Throughput::Elements(TEXTS as u64));
+    let catalogs = [catalog(0), catalog(1)];
+    for (kind, make) in KINDS {
+        let texts = |constant: usize| (0..TEXTS).map(|n| make(n, constant + n)).collect::<Vec<_>>();
+        let first = texts(0);
+        group.bench_function(BenchmarkId::new("known", kind), |b| {
             let mut classifier = Classifier::default();
-            let (first, second) = (catalog(2 * round as u32), catalog(2 * round as u32 + 1));
-            new = new.min(pass(&mut classifier, &texts, &first));
-            known = known.min(pass(&mut classifier, &texts, &first));
-            other = other.min(pass(&mut classifier, &others, &first));
-            again = again.min(pass(&mut classifier, &texts, &second));
-        }
-        println!("{name:<12}{known:>12.0}{again:>16.0}{other:>18.0}{new:>12.0}");
+            pass(&mut classifier, &first, &catalogs[0]);
+            b.iter(|| pass(&mut classifier, &first, &catalogs[0]));
+        });
+        group.bench_function(BenchmarkId::new("other constants", kind), |b| {
+            let mut classifier = Classifier::default();
+            pass(&mut classifier, &first, &catalogs[0]);
+            let mut constant = 0;
+            let others = || {
+                constant += TEXTS;
+                texts(constant)
+            };
+            b.iter_batched_ref(
+                others,
+                |others| pass(&mut classifier, others, &catalogs[0]),
+                BatchSize::SmallInput,
+            );
+        });
+        group.bench_function(BenchmarkId::new("judged again", kind), |b| {
+            let mut classifier = Classifier::default();
+            let mut round = 0;
+            b.iter(|| {
+                round += 1;
+                pass(&mut classifier, &first, &catalogs[round % 2]);
+            });
+        });
+        group.bench_function(BenchmarkId::new("new", kind), |b| {
+            b.iter_batched_ref(
+                Classifier::default,
+                |classifier| pass(classifier, &first, &catalogs[0]),
+                BatchSize::SmallInput,
+            );
+        });
     }
+    group.finish();
 }
 
-/// Classifies and judges every text once; returns nanoseconds a text.
-fn pass(classifier: &mut Classifier, texts: &[String], catalog: &Catalog) -> f64 {
+/// Classifies and judges every text once.
+fn pass(classifier: &mut Classifier, texts: &[String], catalog: &Catalog) {
     let path = SearchPath::of_server();
-    let began = Instant::now();
     for text in texts {
         let class = classifier.classify(text.as_bytes(), true);
         assert!(black_box(class.judge(Some(catalog), &path)).is_ok());
     }
-    began.elapsed().as_nanos() as f64 / texts.len() as f64
 }
 
 /// A thousand tables and a thousand functions.
@@ -81,3 +104,6 @@ fn catalog(generation: u32) -> Catalog {
     }
     Catalog::new(generation, facts, Lists::default())
 }
+
+criterion_group!(benches, classification);
+criterion_main!(benches);
