@@ -119,6 +119,8 @@ fn a_standby_goes_and_comes_back_unseen() {
         eventually("it runs", || nodes.iter_mut().any(|node| node.sql(&sql) == "t"));
     };
     let client = &mut clients[0];
+    // It has read on the primary, and must see as much.
+    eventually("it reads on a standby again", || client.sql(WHERE) != "a");
     client.send_query("SELECT count(*) FROM generate_series(1, 1000) a, generate_series(1, 3000) b");
     cut_off(&mut nodes[..2]);
     assert_eq!(client.answer().text(), "3000000");

@@ -192,6 +192,8 @@ fn a_standby_that_stops_replaying_serves_nobody_who_would_notice() {
     });
     record.assert_sound("paused");
     println!("{record:?} share {}", record.share_of_standbys());
+    // A standby that stood still is asked again after a quarter of a second.
+    eventually("both serve again", || check(&story, &MIXED, |run| run.reads(100)).share_of_standbys() >= 0.9);
     // One standby is enough for the reads of all.
     cluster.pause_replay("c").expect("it can be paused");
     let record = check(&story, &MIXED, |run| run.reads(500));
