@@ -49,6 +49,8 @@ fn status(s: &Situation<'_>, name: &NodeName) -> Status {
             let role = if s.is_frozen() { "frozen" } else { "leader" };
             said(role, trouble)
         }
+        // Its term opens any moment.
+        Standing::Primary { .. } if s.is_chosen(name) => said("recruited", trouble),
         Standing::Primary { .. } => said("stray", Wait::Stray { node: name.clone() }.to_string()),
         Standing::Standby(_) => follower(s, name, facts, trouble),
     }

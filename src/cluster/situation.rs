@@ -89,6 +89,14 @@ impl Situation<'_> {
         self.view.operation().filter(|operation| operation.step != Step::Settled)
     }
 
+    /// Tells whether `name` is being promoted to lead.
+    pub(super) fn is_chosen(&self, name: &NodeName) -> bool {
+        let chosen = |operation: &Operation| {
+            operation.step == Step::Chosen && operation.candidate.as_ref() == Some(name)
+        };
+        self.operation().is_some_and(chosen)
+    }
+
     pub(super) fn config(&self) -> Config {
         let default = Config { paused: false, durability: self.settings.durability };
         self.view.config().cloned().unwrap_or(default)

@@ -45,6 +45,25 @@ fn a_dead_leader_is_replaced_within_half_a_second() {
 }
 
 #[test]
+fn nobody_is_called_a_stray_while_it_is_promoted() {
+    let mut world = World::running(3, 2, Durability::Async);
+    let strays = std::cell::Cell::new(0);
+    let promoted = std::cell::Cell::new(0);
+    world.kill("n1");
+    world.until("another leads", |world| {
+        let statuses = world.coordinators.values().flat_map(|one| one.explain().nodes.into_values());
+        strays.set(strays.get() + statuses.filter(|status| status.role == "stray").count());
+        let led = world.is_open(2, "n2") || world.is_open(2, "n3");
+        promoted.set(
+            promoted.get() + usize::from(!led && world.servers.values().any(|one| one.up && one.primary)),
+        );
+        led
+    });
+    assert!(promoted.get() > 0, "the moment in question was never seen");
+    assert_eq!(strays.get(), 0);
+}
+
+#[test]
 fn a_silent_leader_is_replaced_too_and_a_silent_proxy_costs_its_permission() {
     let mut world = World::running(3, 3, Durability::Async);
     world.server("n1").hard = false;
