@@ -68,9 +68,22 @@ fn a_promotion_that_hangs_is_given_up_and_the_next_one_leads() {
     let silent = world.cluster.directory().join("archive-is-silent");
     std::fs::write(&silent, "").unwrap();
     let asking = format!("while test -e {}; do sleep 0.1; done; false", silent.display());
+    // Told to follow, it has its own command taken away.
+    world.until("all follow", |world| {
+        let explained = world.run(world.active(), &["explain", "-o", "json"]);
+        let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap_or_default();
+        explained["waits_for"].as_array().is_some_and(Vec::is_empty)
+    });
     let hang = format!("ALTER SYSTEM SET restore_command = '{asking}'");
     world.cluster.sql("b", &hang).unwrap();
+    // Whoever failed to stream a moment ago, as at the start, waits so long before it asks.
+    world.cluster.sql("b", "ALTER SYSTEM SET wal_retrieve_retry_interval = '1ms'").unwrap();
     world.cluster.sql("b", "SELECT pg_reload_conf()").unwrap();
+    world.until("it is read", |world| {
+        world.cluster.sql("b", "SHOW restore_command").is_ok_and(|shown| shown == asking)
+    });
+    // Whoever replays reads it before what it replays next.
+    world.insist(0, "CREATE TABLE u (n int)");
     world.cluster.wait_replayed().unwrap();
     world.cluster.kill9("a").unwrap();
 
