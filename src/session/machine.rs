@@ -21,7 +21,6 @@ use super::reapply::Reapply;
 use super::replay::Replay;
 use super::reported::{Reading, Reported};
 use super::sequences::Sequences;
-use super::server::ServerState;
 use super::statements::{ClientStatements, Statement, StatementTable};
 use crate::routing::{Need, Wishes};
 use crate::sql::{Catalog, Classified, Classifier, SearchPath, SearchPaths, SessionState, Shape};
@@ -321,43 +320,11 @@ impl Session {
         self.environment ^ self.scope
     }
 
-    /// Takes a server: brings its settings to the session's, if they differ. The client's bytes wait meanwhile.
-    pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox) {
-        debug_assert!(!self.attached && self.pipeline.is_empty());
-        self.attached = true;
-        if let Some(sql) = server.bring_to(&self.parameters, &self.identity) {
-            self.ask(Internal::Settings, &sql, to_server);
-        }
-        self.note_version(server);
-        self.fail_like_client(to_server);
-        self.send_held(server, to_server);
-    }
-
     /// Sends a Query of our own; the client waits for it.
     pub(super) fn ask(&mut self, why: Internal, sql: &str, to_server: &mut Outbox) {
         write::query(to_server.write(&[]), sql.as_bytes());
         self.pipeline.push(Entry::internal(Request::Query, why));
         self.busy = true;
-    }
-
-    /// Leaves the server as far as this session goes; it may serve others now.
-    pub fn detach(&mut self, server: &mut ServerState) {
-        self.attached = false;
-        self.portals.clear();
-        self.leave_sequences(&mut server.sequences);
-        if std::mem::take(&mut self.ran_unseen) {
-            server.unseen = Some(self.identity.clone());
-        }
-        if self.parting {
-            server.unseen = None;
-            server.sequences.clear();
-            server.prepared.clear();
-            server.unnamed = None;
-        }
-        server.placeholders.add(&self.parameters.placeholders);
-        if !Arc::ptr_eq(&server.applied, self.parameters.current()) {
-            server.applied = self.parameters.current().clone();
-        }
     }
 
     /// Tells whether a request answered by ReadyForQuery is outstanding.

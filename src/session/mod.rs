@@ -10,6 +10,7 @@
 
 mod alone;
 mod answers;
+mod attach;
 mod backend;
 mod bereft;
 mod confine;

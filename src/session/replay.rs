@@ -26,6 +26,22 @@ const MAX_BYTES: usize = 16 * 1024;
 const KEEP: usize = 512;
 
 impl Replay {
+    /// Works with `memory` from now on, unless it has some that it needs.
+    pub fn borrow(&mut self, memory: &mut Vec<u8>) {
+        if self.bytes.is_empty() {
+            std::mem::swap(&mut self.bytes, memory);
+            self.bytes.clear();
+        }
+    }
+
+    /// Gives that back, unless the requests in it are to be run again.
+    pub fn give_back(&mut self, memory: &mut Vec<u8>) {
+        if self.bytes.is_empty() {
+            std::mem::swap(&mut self.bytes, memory);
+            memory.shrink_to(KEEP);
+        }
+    }
+
     /// Begins with the first request of an idle session.
     pub fn begin(&mut self) {
         self.bytes.clear();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::parameters::{self, Parameters, Settings};
+use super::pipeline::Pipeline;
 use super::placeholders::Placeholders;
 use super::reported::Reported;
 use super::sequences::Memory;
@@ -32,6 +33,15 @@ pub struct ServerState {
     pub(super) sequences: Memory,
     /// It was asked something after which it may not be as it says.
     pub(super) spoiled: bool,
+    /// For whoever has it: clients are many, and the server used last is used next.
+    pub(super) workspace: Workspace,
+}
+
+/// Memory that a session needs while it has a server.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    pub pipeline: Pipeline,
+    pub replay: Vec<u8>,
 }
 
 impl ServerState {
@@ -46,6 +56,7 @@ impl ServerState {
             unseen: None,
             sequences: Memory::default(),
             spoiled: false,
+            workspace: Workspace::default(),
         }
     }
 
