@@ -187,7 +187,7 @@ impl Session {
         if self.pipeline.head().is_some_and(|head| head.request == Request::Describe)
             && let Some(described) = self.pop_answered().and_then(|entry| entry.describes)
         {
-            self.learn_shape(described, body, server);
+            self.learn_shape(*described, body, server);
         }
         Ok(())
     }

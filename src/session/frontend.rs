@@ -374,8 +374,9 @@ impl Session {
 
     /// Sends what needs no server once everything before it has been answered.
     pub(super) fn give_fabricated(&mut self, to_client: &mut Outbox, input: &[u8]) {
-        while let Some(Answer::Fabricate(message)) = self.pipeline.head().map(|head| &head.answer) {
-            let message = *message;
+        while let Some(Entry { answer: Answer::Fabricate, request, .. }) = self.pipeline.head() {
+            let message =
+                if *request == Request::Close { write::CLOSE_COMPLETE } else { write::PARSE_COMPLETE };
             self.only_fabricated |= to_client.is_empty();
             self.replay.answered(to_client.len());
             to_client.write(input).extend_from_slice(message);

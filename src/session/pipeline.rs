@@ -50,8 +50,8 @@ pub enum Answer {
     Forward,
     /// It is ours; the client sees nothing of it.
     Swallow,
-    /// Nothing was sent to the server; the client gets this message in turn.
-    Fabricate(&'static [u8]),
+    /// Nothing was sent to the server; the client hears in turn that it is done.
+    Fabricate,
     /// The server was sent something it must refuse; the client gets this error in place of the server's.
     Refuse(Box<PgError>),
 }
@@ -117,9 +117,9 @@ pub struct Entry {
     /// For Query and Execute: what it does, unless that is nothing beyond its rows.
     pub class: Option<Arc<Classified>>,
     /// For Execute: settings changed by values bound.
-    pub bound: Vec<SettingChange>,
+    pub bound: Box<[SettingChange]>,
     /// For Describe: the statement that is described, or whose portal is.
-    pub describes: Option<Described>,
+    pub describes: Option<Box<Described>>,
     /// For Query and Bind: what a catalog may learn of it.
     pub shape: Option<Shape>,
     /// For Query, Execute and Describe: what we answer ourselves.
@@ -144,7 +144,7 @@ impl Entry {
             prepares: None,
             renamed: None,
             class: None,
-            bound: Vec::new(),
+            bound: Box::default(),
             describes: None,
             own: None,
             shape: None,
@@ -161,8 +161,8 @@ impl Entry {
     }
 
     /// Makes an entry that is answered without the server.
-    pub fn fabricate(request: Request, message: &'static [u8]) -> Self {
-        Entry { answer: Answer::Fabricate(message), ..Entry::forward(request, 0) }
+    pub fn fabricate(request: Request) -> Self {
+        Entry { answer: Answer::Fabricate, ..Entry::forward(request, 0) }
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Portal {
     /// What its statement is.
     pub class: Arc<Classified>,
     /// Settings changed by values bound.
-    pub bound: Vec<SettingChange>,
+    pub bound: Box<[SettingChange]>,
     /// Which of the client's rounds it was bound in (see [`Entry`](super::pipeline::Entry)).
     pub round: u64,
 }

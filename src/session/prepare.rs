@@ -51,7 +51,7 @@ impl Session {
         }
         let present = turn.server.prepared.touch(&statement, generation, self.round) == Presence::Current;
         if present && !self.may_be_failed() {
-            let entry = Entry::fabricate(Request::Parse, write::PARSE_COMPLETE);
+            let entry = Entry::fabricate(Request::Parse);
             self.pipeline.push(Entry { renamed, ..entry });
             return Ok(());
         }
@@ -156,7 +156,8 @@ impl Session {
             if !self.refuse_unknown(turn, bind.statement) {
                 // Prepared by SQL, too long to be kept, or unknown: the server knows.
                 let class = Arc::new(unparsed());
-                self.portals.set(bind.portal, Some(Portal { class, bound: Vec::new(), round: self.round }));
+                self.portals
+                    .set(bind.portal, Some(Portal { class, bound: Box::default(), round: self.round }));
                 self.forward(turn, Request::Bind);
             }
             return Ok(());
@@ -306,8 +307,8 @@ impl Session {
         self.ensure_prepared(turn, name, &statement, generation);
         if name.is_empty() {
             let own = self.own_portal(&statement.class, turn);
-            let describes =
-                Some(Described { statement, copy: None, name: Some(Box::default()), rows: false });
+            let described = Described { statement, copy: None, name: Some(Box::default()), rows: false };
+            let describes = Some(Box::new(described));
             let entry = Entry::forward(Request::Describe, self.copies_ended);
             self.send(turn, Entry { own, describes, ..entry });
             return Ok(());
@@ -353,11 +354,11 @@ impl Session {
             About::Statement(name) if self.statements.get(name).is_some() => {
                 // The server keeps it for others; the client only gives up its name for it.
                 let renamed = self.remove_name(name);
-                let entry = Entry::fabricate(Request::Close, write::CLOSE_COMPLETE);
+                let entry = Entry::fabricate(Request::Close);
                 self.pipeline.push(Entry { renamed, ..entry });
             }
             About::Statement(name) if name.starts_with(SERVER_NAME_PREFIX) => {
-                self.pipeline.push(Entry::fabricate(Request::Close, write::CLOSE_COMPLETE));
+                self.pipeline.push(Entry::fabricate(Request::Close));
             }
             About::Statement(name) => {
                 if self.pinned.intersects(SessionState::SQL_PREPARED) {
@@ -401,7 +402,7 @@ fn sets_own_by_name(class: &Classified, rest: &[u8]) -> Option<PgError> {
 }
 
 /// Fills in the settings whose names or values are parameters of this Bind. What cannot be read is left as it is.
-fn resolve_bound(class: &Classified, rest: &[u8]) -> Vec<SettingChange> {
+fn resolve_bound(class: &Classified, rest: &[u8]) -> Box<[SettingChange]> {
     let resolve = |part: &Result<Box<str>, u16>| match part {
         Ok(text) => Some(text.clone()),
         Err(index) => {

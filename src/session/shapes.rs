@@ -89,7 +89,8 @@ impl Session {
         write::describe_statement(turn.out(), &statement.server_name);
         write::flush(turn.out());
         let copy = turn.server.prepared.copy(statement.id);
-        let describes = Some(Described { statement: statement.clone(), copy, name: None, rows: true });
+        let described = Described { statement: statement.clone(), copy, name: None, rows: true };
+        let describes = Some(Box::new(described));
         self.pipeline.push(Entry { describes, ..Entry::internal(Request::Describe, Internal::Helper) });
         self.busy = true;
     }
@@ -109,13 +110,14 @@ impl Session {
         let copy = turn.server.prepared.copy(statement.id);
         let own = self.own_portal(&statement.class, turn);
         let rows = has_one_shape(&statement.class);
-        let describes = Some(Described { statement, copy, name: Some(name.into()), rows });
+        let described = Described { statement, copy, name: Some(name.into()), rows };
+        let describes = Some(Box::new(described));
         self.pipeline.push(Entry { describes, own, ..Entry::forward(Request::Describe, self.copies_ended) });
     }
 
     /// Tells which named statement the client is told of by its Describe of `portal`; `None` when it learns nothing new,
     /// as a driver that asks with each execution does not most of the time.
-    pub(super) fn describes_statement(&self, turn: &Turn<'_, '_>, portal: &[u8]) -> Option<Described> {
+    pub(super) fn describes_statement(&self, turn: &Turn<'_, '_>, portal: &[u8]) -> Option<Box<Described>> {
         let (name, id) = self.portals.last_bound(portal, self.round)?;
         let named = self.statements.get(name).filter(|named| named.statement.id == id)?;
         if !has_one_shape(&named.statement.class) {
@@ -126,7 +128,7 @@ impl Session {
             return None;
         }
         let (statement, copy) = (named.statement.clone(), turn.server.prepared.copy(id));
-        Some(Described { statement, copy, name: Some(name.into()), rows: true })
+        Some(Box::new(Described { statement, copy, name: Some(name.into()), rows: true }))
     }
 
     /// Takes the answer to a Describe of a named statement: its body, unless that is too long; empty for NoData.
