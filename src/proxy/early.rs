@@ -94,8 +94,8 @@ mod tests {
     #[tokio::test]
     async fn what_comes_along_is_kept_for_later() {
         let mut early = early(b"\0\0\0\x09\x01\x02\x03\x04\x05p\0\0\0\x07pw\0Q\0").await;
-        assert_eq!(early.first_packet().await.ok().expect("a packet"), b"\0\0\0\x09\x01\x02\x03\x04\x05");
-        assert_eq!(early.message(3).await.ok().expect("a message"), (b'p', b"pw\0".to_vec()));
+        assert_eq!(early.first_packet().await.expect("a packet"), b"\0\0\0\x09\x01\x02\x03\x04\x05");
+        assert_eq!(early.message(3).await.expect("a message"), (b'p', b"pw\0".to_vec()));
         assert_eq!(early.into_parts().1, b"Q\0");
     }
 
