@@ -46,8 +46,8 @@ impl Early {
             return Err(malformed().into());
         }
         self.fill(head.total).await?;
-        let mut body: Vec<u8> = self.input.drain(..head.total).collect();
-        body.drain(..HEAD);
+        let body = self.input[HEAD..head.total].to_vec();
+        self.input.drain(..head.total);
         Ok((head.tag, body))
     }
 

@@ -22,7 +22,7 @@ pub struct Replay {
 /// More than this is not worth keeping: statements this long are rarely prepared.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// What a waiting session keeps, so that the next short request takes no memory anew.
+/// What is kept for whoever comes next, so that a short request takes no memory anew.
 const KEEP: usize = 512;
 
 impl Replay {
