@@ -37,7 +37,10 @@ fn story(nodes: usize, settings: &[&str]) -> Story {
 fn reads_go_to_standbys(story: &Story) {
     let mut client = story.client();
     let ask = format!("SELECT current_setting('cluster_name') FROM ({READ}) x");
-    eventually("the catalog is loaded", || client.sql(&ask) != story.bench.cluster.primary());
+    eventually_with("reads go to standbys", || match client.sql(&ask) == story.bench.cluster.primary() {
+        true => Err(client.sql(&format!("EXPLAIN ROUTE {ask}"))),
+        false => Ok(()),
+    });
 }
 
 /// How often each node ran [`READ`], in every form, since it was started.
